@@ -153,11 +153,11 @@ def runs(content: Content) -> list[Column]:
 def _latest(content: Content, values: pd.Series) -> list[str]:
     """Writes what each run is compared by, and names the last value of a run without another."""
     is_another = content.compared.taken in (BEST_EPOCH, LAST_PASS, OF_MEAN)
-    texts = []
-    for run, value in zip((content.runs[number] for number in values.index), values, strict=True):
-        is_last = is_another and not run.objective and not pd.isna(value)
-        texts.append(numbers.metric(value) + f" ({LAST_VALUE})" * is_last)
-    return texts
+    is_last = [is_another and not content.runs[number].objective for number in values.index]
+    return [
+        numbers.metric(value) + (f" ({LAST_VALUE})" if last and not pd.isna(value) else "")
+        for value, last in zip(values, is_last, strict=True)
+    ]
 
 
 def as_rows(columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:

@@ -93,8 +93,7 @@ def of_sweeps(runs: Sequence[Run], door: str) -> list[tuple[str, str]]:
 
 def _kind(run: Run) -> tuple[str, ...]:
     """Returns what the jobs of a sweep have in common: its study, and the keys of their words."""
-    keys = {word.lstrip("+").partition("=")[0] for word in run.overrides}
-    return (run.study, *sorted(key for key in keys if not is_below(key, OWN)))
+    return (run.study, *sorted(key for key in run.said if not is_below(key, OWN)))
 
 
 def _of_sweep(home: Path, door: str) -> str:

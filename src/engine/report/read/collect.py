@@ -62,10 +62,10 @@ class Run:
     overrides: tuple[str, ...] = ()
 
     @property
-    def experiment(self) -> str:
-        """Returns the experiment that the command line chose; "" for none."""
+    def said(self) -> dict[str, str]:
+        """Returns what the command line says, by key."""
         words = (word.lstrip("+").partition("=") for word in self.overrides)
-        return next((value for key, _, value in words if key == "experiment"), "")
+        return {key: value for key, _, value in words}
 
     @property
     def trial(self) -> int | None:

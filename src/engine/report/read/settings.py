@@ -156,7 +156,7 @@ def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
     configs = with_orders([defining(run.config) for run in runs])
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
     varied = {key for key in keys if varies(configs, key)}
-    said = [{word.lstrip("+").partition("=")[0] for word in _literal(run)} for run in runs]
+    said = [_literal(run).keys() for run in runs]
     differ = {
         key
         for run, own in zip(runs, said, strict=True)
@@ -190,9 +190,9 @@ def _names_below(node: str, config: Config) -> Iterator[str]:
     return (name for name, _ in itertools.groupby(names))
 
 
-def _literal(run: Run) -> Iterator[str]:
-    """Yields the words of a run's command that have a value of their own, no reference."""
-    return (word for word in run.overrides if "${" not in word)
+def _literal(run: Run) -> dict[str, str]:
+    """Returns what a run's command says by a value of its own, no reference."""
+    return {key: value for key, value in run.said.items() if "${" not in value}
 
 
 def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) -> bool:
@@ -239,8 +239,7 @@ def _as_chosen(
 
 def _word_about(run: Run, node: str) -> str:
     """Returns the choice of a node that a run's command line says; "" for none."""
-    words = (word.lstrip("+").partition("=") for word in _literal(run))
-    said = {key: value for key, _, value in words}
+    said = _literal(run)
     return "" if f"{node}.{TARGET}" in said else said.get(node, "")
 
 

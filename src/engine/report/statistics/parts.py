@@ -105,7 +105,7 @@ def _told_apart(parts: list[Part]) -> list[Part]:
 def _task(run: Run) -> tuple[str, ...]:
     keys = (*DATA, "paths.data_dir")
     data = relevant({key: run.config[key] for key in keys if key in run.config})
-    return (run.experiment, *(str(data.get(key, "")) for key in DATA))
+    return (run.said.get("experiment", ""), *(str(data.get(key, "")) for key in DATA))
 
 
 def _by_objective(runs: Sequence[Run], asked: str | None) -> list[list[Run]]:

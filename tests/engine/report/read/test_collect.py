@@ -66,7 +66,7 @@ def test_what_made_a_run_and_what_it_is_compared_by(tmp_path: Path) -> None:
     write_run(tmp_path / "c")
     (tmp_path / "c/.hydra/overrides.yaml").unlink()
     (one, other, old), _ = collect(tmp_path)
-    assert (one.objective, one.overrides, one.experiment, one.trial) == (
+    assert (one.objective, one.overrides, one.said["experiment"], one.trial) == (
         objective,
         tuple(words),
         "lenet",
@@ -74,7 +74,7 @@ def test_what_made_a_run_and_what_it_is_compared_by(tmp_path: Path) -> None:
     )
     assert other.objective
     assert math.isnan(other.objective.value)
-    assert (old.objective, old.overrides, old.experiment, old.trial) == (None, (), "", None)
+    assert (old.objective, old.overrides, old.said, old.trial) == (None, (), {}, None)
 
 
 def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
