@@ -107,20 +107,20 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
     runs, problems = collect.collect(folder)
     if options.metric:
         metric.known(runs, options.metric)
-    found = parts.split(runs, options.metric)
     # A user's mistake is answered here, before pandas is imported.
     settings.chosen(runs, options.group_by)
-    asked = (options.metric, options.mode, options.group_by)
-    reasons = [part.why_not_ranked(*asked) for part in found]
-    ranked = [part for part, reason in zip(found, reasons, strict=True) if reason is None]
+    ranked = []
+    reasons = []
+    for part in parts.split(runs, options.metric):
+        try:
+            part.check(options.metric, options.mode, options.group_by)
+            ranked.append(part)
+        except UserError as reason:
+            reasons.append(reason)
+            problems.append(collect.Problem(part.title, str(reason)))
     if not ranked:
-        raise next(reason for reason in reasons if reason)
-    problems += [
-        collect.Problem(part.title, str(reason))
-        for part, reason in zip(found, reasons, strict=True)
-        if reason
-    ]
-    from engine.report.page.whole import Report
+        raise reasons[0]
+    from engine.report.page import latex, page, tables
     from engine.report.statistics.content import compute
 
     contents = [
@@ -137,11 +137,14 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
         )
         for part in ranked
     ]
-    made = Report(contents, door)
-    print(made.terminal(), flush=True)  # the folder may be one that nobody can write to
-    write(folder, made.files())
+    made = [page.part_of(content, door) for content in contents]
+    contents = [part.content for part in made]
+    # Printed first: the folder may be one that nobody can write to.
+    print("\n\n\n".join(map(tables.terminal, contents)), flush=True)
+    texts = {"report.html": page.html(made), "report.md": page.markdown(made)}
+    write(folder, {**texts, "runs.csv": tables.csv(contents)})
     if options.latex:
-        write(folder, made.papers())
+        write(folder, latex.files(made))
     print(f"\n{folder / 'report.html'}")
 
 

@@ -47,15 +47,10 @@ class Curves(NamedTuple):
     problems: list[Problem]
 
 
-def collect(content: Content, most: int) -> Curves:
-    """Reads the curves of the best groups.
-
-    Args:
-        content: of the report.
-        most: groups, of those that a curve can be drawn of.
-    """
+def collect(content: Content) -> Curves:
+    """Reads the curves of the best groups, of those that a curve can be drawn of."""
     rows = content.rows[content.rows["status"].isin((*AVERAGED, "diverged"))]
-    groups = content.groups[content.groups.index.isin(rows["group"])].head(most)
+    groups = content.groups[content.groups.index.isin(rows["group"])].head(looks.MOST)
     rows = rows[rows["group"].isin(groups.index)]
     runs = {number: content.runs[number] for number in rows.index}
     wanted = candidates(content.compared.metric)

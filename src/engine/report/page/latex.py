@@ -1,8 +1,9 @@
-"""Writes the ranking as a LaTeX table with the rules of booktabs."""
+"""Writes the files for a paper: the ranking as a LaTeX table, and the figures."""
 
 from collections.abc import Sequence
 
-from engine.report.page import tables
+from engine.report.page import drawing, tables
+from engine.report.page.page import Part
 from engine.report.statistics.content import Content
 
 LEFT_OUT = ("best", "time", "vs best", "median", tables.LEFT_OUT)  # columns that a paper lacks
@@ -15,7 +16,21 @@ SIGNS = (
 )
 
 
-def document(contents: list[Content]) -> str:
+def files(parts: Sequence[Part]) -> dict[str, str | bytes]:
+    """Returns the ranking for LaTeX, and each figure as SVG and as PDF, by the names of files."""
+    made: dict[str, str | bytes] = {"report.tex": document([part.content for part in parts])}
+    for number, part in enumerate(parts, start=1):
+        begin = f"part{number}-" if len(parts) > 1 else ""
+        for picture in part.pictures:
+            for i, panel in enumerate(picture.panels, start=1):
+                several = f"-{i}" if len(picture.panels) > 1 else ""
+                name = f"figures/{begin}{picture.name}{several}"
+                made[f"{name}.svg"] = drawing.svg(panel, picture.name, colours={})
+                made[f"{name}.pdf"] = drawing.pdf(panel)
+    return made
+
+
+def document(contents: Sequence[Content]) -> str:
     """Writes a table for each part, under a comment that says what it shows."""
     said = [" ".join(tables.opening(content).split()) for content in contents]  # of one line
     pairs = zip(said, map(table, contents), strict=True)

@@ -3,25 +3,35 @@
 It is one HTML file, with style, script and figures inside: no network; and a Markdown document.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
 from engine import messages
 from engine.pictures import looks
-from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
+from engine.report.page import (
+    curves,
+    drawing,
+    heatmap,
+    method,
+    parallel,
+    points,
+    search,
+    tables,
+    trained,
+)
 from engine.report.page.drawing import Panel, Picture
-from engine.report.page.trained import Trained
 from engine.report.statistics import findings
 from engine.report.statistics.content import Content
 from engine.report.statistics.importance import importances, is_scale
+from engine.report.statistics.ties import with_ties
 
 HERE = Path(__file__).parent
-MOST_CURVES = looks.MOST  # groups whose learning curves are drawn
 MOST_POINTS = 40  # groups whose runs are drawn as points
 OPEN = 25  # up to so many rows, a table is shown without a click
 # Hebrew, Arabic and their neighbours, up to the next sign that ends a value.
@@ -31,22 +41,40 @@ RIGHT_TO_LEFT = re.compile(
 LEVELS = 5  # from so many values on, a number is drawn as a scale
 
 
-def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
-    """Writes the whole page; its ids have the numbers of the parts.
+class Part(NamedTuple):
+    """A part of a report: what it says, what was trained, and its figures."""
+
+    content: Content
+    trained: trained.Trained
+    pictures: list[Picture]
+
+
+def part_of(content: Content, door: str) -> Part:
+    """Adds to the content what its curves tell, and all that is shown of it.
 
     Args:
-        parts: the contents of a report, each with what was trained and its figures.
+        content: as it was computed.
+        door: the import path of the training command, of runs that do not say theirs.
     """
+    lines = curves.collect(content)
+    content = dataclasses.replace(
+        with_ties(content, lines.frames), problems=[*content.problems, *lines.problems]
+    )
+    return Part(content, trained.of(content, door), figures(content, lines))
+
+
+def html(parts: Sequence[Part]) -> str:
+    """Writes the whole page; its ids have the numbers of the parts."""
     shown = [
         {
-            **_said(content, trained),
+            **_said(part),
             "id": f"part{number}",
-            "verdicts": [str(verdict).replace(" ", "-") for verdict in content.groups["verdict"]],
-            "figures": [_shown(f"part{number}", picture) for picture in pictures],
-            "runs": tables.runs(content),
-            "count": messages.counted(len(content.runs), "run"),
+            "verdicts": [str(own).replace(" ", "-") for own in part.content.groups["verdict"]],
+            "figures": [_shown(f"part{number}", picture) for picture in part.pictures],
+            "runs": tables.runs(part.content),
+            "count": messages.counted(len(part.content.runs), "run"),
         }
-        for number, (content, trained, pictures) in enumerate(parts)
+        for number, part in enumerate(parts)
     ]
     return _rendered(
         "page.html.jinja",
@@ -58,9 +86,9 @@ def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
     )
 
 
-def markdown(contents: Sequence[Content], trained: Sequence[Trained]) -> str:
+def markdown(parts: Sequence[Part]) -> str:
     """Writes the same as GitHub-flavoured Markdown, without figures and single runs."""
-    return _rendered("page.md.jinja", list(map(_said, contents, trained)))
+    return _rendered("page.md.jinja", list(map(_said, parts)))
 
 
 def _rendered(template: str, parts: Sequence[dict[str, Any]], **more: Any) -> str:
@@ -71,8 +99,7 @@ def _rendered(template: str, parts: Sequence[dict[str, Any]], **more: Any) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["markdown"] = escaped
-    environment.filters["isolated"] = isolated
+    environment.filters |= {"markdown": escaped, "isolated": isolated}
     first = parts[0]["content"]
     place = messages.short(first.folder)
     return environment.get_template(template).render(first=first, place=place, parts=parts, **more)
@@ -91,11 +118,12 @@ def isolated(text: str) -> Markup:
     return Markup(RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(text))))
 
 
-def _said(content: Content, trained: Trained) -> dict[str, Any]:
+def _said(part: Part) -> dict[str, Any]:
     """Returns what is said of a part, as a page or as Markdown."""
+    content = part.content
     return {
         "content": content,
-        "trained": trained,
+        "trained": part.trained,
         "opening": tables.opening(content),
         "ranking": tables.ranking(content),
         "statements": findings.statements(content),

@@ -37,24 +37,21 @@ class Part(NamedTuple):
         task = " on ".join(filter(None, (self.experiment, self.data))) or "all runs"
         return ": ".join(filter(None, (task, "; ".join(self.apart))))
 
-    def why_not_ranked(
-        self, asked: str | None, mode: str | None, group_by: Sequence[str]
-    ) -> UserError | None:
-        """Returns why these runs cannot be ranked, if so: they may have just begun.
+    def check(self, asked: str | None, mode: str | None, group_by: Sequence[str]) -> None:
+        """Refuses runs that cannot be ranked: they may have just begun.
 
         Args:
             asked: the metric that a user wants to compare.
             mode: `min` or `max`, as the user has said it.
             group_by: the keys that the user wants to define a group.
+
+        Raises:
+            UserError: says why.
         """
         if asked and not any(asked in run.metrics for run in self.runs):
-            return UserError(f"no run of it has {asked}.")
-        try:
-            metric.choose(self.runs, asked, mode)
-            settings.chosen(self.runs, group_by)
-        except UserError as reason:
-            return reason
-        return None
+            raise UserError(f"no run of it has {asked}.")
+        metric.choose(self.runs, asked, mode)
+        settings.chosen(self.runs, group_by)
 
 
 def split(runs: Sequence[Run], asked: str | None = None) -> list[Part]:

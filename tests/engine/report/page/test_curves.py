@@ -134,7 +134,7 @@ def test_what_is_drawn(tmp_path: Path) -> None:
         tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99}
     )
     content = content_of(tmp_path)
-    lines = curves.collect(content, 7)
+    lines = curves.collect(content)
     assert (curves.drawn(content, lines), lines.problems) == (7, [])
     assert lines.names == ["val/acc", "train/loss"]
     text = "".join(svg(panel, "x") for panel in curves.draw(content, lines))
@@ -145,7 +145,7 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         write_curve(path, {0: {"test/acc": 0.5}})
     content = content_of(tmp_path, metric_name="test/acc")
-    lines = curves.collect(content, 7)
+    lines = curves.collect(content)
     assert (curves.draw(content, lines), curves.drawn(content, lines)) == ([], 0)
     assert candidates("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]
 
@@ -156,7 +156,7 @@ def test_a_tie_is_said_in_the_legend(tmp_path: Path) -> None:
         changes = {"module.way": way}
         write_run(tmp_path / way, metrics=loss[19], curve=loss, changes=changes)
     content = content_of(tmp_path)
-    lines = curves.collect(content, 7)
+    lines = curves.collect(content)
     (panel,) = curves.draw(with_ties(content, lines.frames), lines)
     (legend,) = panel.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -177,7 +177,7 @@ def test_runs_are_thin_lines_and_one_that_diverged_ends_in_a_cross(tmp_path: Pat
             curve={step: {"val/acc": value} for step, value in enumerate(own)},
         )
     content = content_of(tmp_path)
-    (panel,) = curves.draw(content, curves.collect(content, 7))
+    (panel,) = curves.draw(content, curves.collect(content))
     (axes,) = panel.figure.axes
     thin = [one for one in axes.collections if isinstance(one, LineCollection)]
     drawn = [line[:, 1] for one in thin for line in one.get_segments()]

@@ -82,13 +82,13 @@ def sweep(folder: Path, *, lrs: tuple[float, ...] = (0.1,)) -> Content:
 
 
 def figures(content: Content) -> list[Picture]:
-    lines = curves.collect(content, page.MOST_CURVES)
+    lines = curves.collect(content)
     assert lines.problems == []
     return page.figures(content, lines)
 
 
 def html(content: Content, pictures: list[Picture]) -> str:
-    return page.html([(content, trained.of(content, "mine.train"), pictures)])
+    return page.html([page.Part(content, trained.of(content, "mine.train"), pictures)])
 
 
 def shown(pictures: list[Picture]) -> dict[str, list[str]]:

@@ -52,7 +52,7 @@ ROWS = [
 
 
 def document(content: Content) -> str:
-    return page.markdown([content], [trained.of(content, "mine.train")])
+    return page.markdown([page.Part(content, trained.of(content, "mine.train"), [])])
 
 
 def test_ranking(content: Content) -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from engine.report.page import curves
-from engine.report.page.whole import Report
+from engine.report.page.page import part_of
 from engine.report.statistics.content import Content
 from engine.report.statistics.ties import with_ties
 from engine.run.summaries import BEST_EPOCH, Objective
@@ -31,7 +31,7 @@ def of_curves(folder: Path, losses: dict[str, np.ndarray], seeds: int = 3) -> Co
                 changes={"module.way": name},
             )
     content = content_of(folder)
-    return with_ties(content, curves.collect(content, 7).frames)
+    return with_ties(content, curves.collect(content).frames)
 
 
 def falling(rate: float, noise: float = 0.0, late: float = 0.0) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_a_curve_of_another_metric_makes_no_tie(tmp_path: Path) -> None:
                 objective=Objective("val/loss", BEST_EPOCH, "min", loss),
                 changes={"module.weights": name},
             )
-    (made,) = Report([content_of(tmp_path)], "project.train").contents
+    made = part_of(content_of(tmp_path), "project.train").content
     assert list(made.groups["rank"]) == [1, 2]
     assert list(made.groups["verdict"]) == ["best", "worse"]
     expected = stats.ttest_rel(losses["plain"], losses["mean"]).pvalue
@@ -141,5 +141,5 @@ def test_a_step_with_two_rows_counts_by_the_last(tmp_path: Path) -> None:
         first, *lines = table.read_text().splitlines()
         table.write_text("\n".join([first, lines[0].replace(",1", ",9"), *lines]) + "\n")
     content = content_of(tmp_path)
-    groups = with_ties(content, curves.collect(content, 7).frames).groups
+    groups = with_ties(content, curves.collect(content).frames).groups
     assert list(groups["rank"]) == [1, 1]
