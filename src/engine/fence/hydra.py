@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import UserError
+from engine.fence import replaced
 
 
 @contextmanager
@@ -37,11 +38,9 @@ def composing_once() -> Iterator[None]:
     another time.
     """
     module: Any = config_loader_impl
-    loader: Any = ConfigLoaderImpl
-    repository: Any = ConfigRepository
     create_list = module.create_defaults_list
-    compose = loader._compose_config_from_defaults_list
-    load = repository.load_config
+    compose: Any = ConfigLoaderImpl._compose_config_from_defaults_list
+    load: Any = ConfigRepository.load_config
     lists: dict[str, DefaultsList] = {}
     kept: dict[str, bytes] = {}
 
@@ -85,15 +84,12 @@ def composing_once() -> Iterator[None]:
     def load_once(self: Any, config_path: str) -> Any:
         return _copy(kept, repr((self.sources, config_path)), partial(load, self, config_path))
 
-    try:
-        module.create_defaults_list = create_once
-        loader._compose_config_from_defaults_list = compose_once
-        repository.load_config = load_once
+    with (
+        replaced(module, create_defaults_list=create_once),
+        replaced(ConfigLoaderImpl, _compose_config_from_defaults_list=compose_once),
+        replaced(ConfigRepository, load_config=load_once),
+    ):
         yield
-    finally:
-        module.create_defaults_list = create_list
-        loader._compose_config_from_defaults_list = compose
-        repository.load_config = load
 
 
 def _circle(error: RecursionError) -> str:

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric
 
+from engine.fence import replaced
 from engine.fence import torchmetrics as metrics
 from engine.files import whole_lines, write_whole
 
@@ -342,14 +343,8 @@ def _load(
     processed: Callable[[object], object],
 ) -> None:
     number = trainer.current_epoch if trainer.reload_dataloaders_every_n_epochs else 0
-    strategy = trainer.strategy
-    outside = strategy.process_dataloader
-    strategy.process_dataloader = processed
-    try:
-        with within(f"{name}/{number}"):
-            load()
-    finally:
-        strategy.process_dataloader = outside
+    with within(f"{name}/{number}"), replaced(trainer.strategy, process_dataloader=processed):
+        load()
 
 
 def skip_searches(trainer: Trainer, hook: str) -> None:
@@ -610,14 +605,9 @@ def hook_of(module: LightningModule) -> str | None:
     return module._current_fx_name
 
 
-@contextmanager
-def logging_as(module: LightningModule, hook: str) -> Iterator[None]:
+def logging_as(module: LightningModule, hook: str) -> AbstractContextManager[None]:
     """Has what a module logs count as that of a hook."""
-    before, module._current_fx_name = module._current_fx_name, hook
-    try:
-        yield
-    finally:
-        module._current_fx_name = before
+    return replaced(module, _current_fx_name=hook)
 
 
 def batch_of_log(trainer: Trainer) -> Any:

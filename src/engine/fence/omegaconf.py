@@ -10,6 +10,8 @@ import yaml
 from omegaconf import AnyNode, DictConfig, base
 from omegaconf._utils import OmegaConfDumper, get_yaml_loader
 
+from engine.fence import replaced
+
 _DUMPER = OmegaConfDumper(io.StringIO())  # writes nothing
 
 
@@ -25,12 +27,8 @@ def parsing_once() -> Iterator[None]:
     tree that OmegaConf only reads.
     """
     module: Any = base
-    parse = module.parse
-    try:
-        module.parse = functools.lru_cache(10_000)(parse)
+    with replaced(module, parse=functools.lru_cache(10_000)(module.parse)):
         yield
-    finally:
-        module.parse = parse
 
 
 def node_of(config: DictConfig, name: str) -> Any:
