@@ -47,11 +47,6 @@ class Column:
         return self.name in NUMERIC and not self.is_setting
 
     @property
-    def can_be_cut(self) -> bool:
-        """Tells whether a terminal may cut the cells: no number is, only words."""
-        return self.is_setting or self.name == LEFT_OUT
-
-    @property
     def is_long(self) -> bool:
         """Tells whether a page has to break the cells into lines."""
         return max(map(len, self.texts), default=0) > LONG
@@ -63,9 +58,13 @@ class Column:
 
     @cached_property
     def least_width(self) -> int:
-        """Returns how narrow a terminal may make it: cells that differ do so when they are cut."""
+        """Returns how narrow a terminal may make it: cells that differ do so when they are cut.
+
+        No number is cut, only words.
+        """
         kinds = set(self.texts)
-        widths = range(NARROW, self.width) if self.can_be_cut else ()
+        has_words = self.is_setting or self.name == LEFT_OUT
+        widths = range(NARROW, self.width) if has_words else ()
         fitting = (n for n in widths if len({_fitted(text, n) for text in kinds}) == len(kinds))
         return next(fitting, self.width)
 
