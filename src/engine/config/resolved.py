@@ -116,8 +116,10 @@ class Config(Mapping[str, Any]):
             said = _used(references, {*mentioned, *ENGINES})
             _check_names([name for name in values if name not in said], written, overrides)
             _check_inner(written)
-            unused = [name for name in values if name not in used]
-            for name in [own for own in unused if _makes_objects(own, values[own])]:
+            groups = [name for name, node in values.items() if isinstance(node, dict | list)]
+            for name in [own for own in groups if own not in used]:
+                if name not in OPEN and not any(objects.nodes(values[name], name)):
+                    continue  # a part of a run that no object is built of
                 _check_unused(name, written, overrides)
                 del values[name]
         for name in sorted(values, key=BUILT.__contains__):  # they repeat what others have
@@ -260,12 +262,6 @@ def _check_plain(node: Any, key: str, word: str) -> None:
         raise UserError(f"{key}: has no value (???); write {word}=VALUE")
 
 
-def _makes_objects(name: str, node: Any) -> bool:
-    """Tells whether objects are built of a node at the top of a config."""
-    is_group = isinstance(node, dict | list)
-    return is_group and (name in OPEN or any(objects.nodes(node, name)))
-
-
 def _paths(text: Any) -> list[str]:
     """Returns the dotted keys that a value refers to, as it is written: some begin with dots."""
     if "${" not in (words := str(text)):
@@ -315,7 +311,9 @@ def _check_names(
                 f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
                 "`# @package _global_`.\nWithout it, the file would change nothing."
             )
-        has_place = name in (*CHOICES, *ENGINES) or name in _by_default()
+        has_place = name in (*CHOICES, *ENGINES) or name in _by_default(
+            GlobalHydra.instance().hydra
+        )
         if not has_place and not _is_hydras(name, overrides):
             known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
             meant = nearest(name, ["defaults", *known])
@@ -358,19 +356,15 @@ def _preset_about(name: str, written: Mapping[str, Any], overrides: Sequence[str
     chosen = [word for own in PRESETS if (word := word_about(own, overrides))]
     if not chosen or word_about("module", overrides) or not GlobalHydra.instance().is_initialized():
         return ""
-    before = dotted(_by_default())
+    before = dotted(_by_default(GlobalHydra.instance().hydra))
     keys = [key for key in {*before, *written} if is_below(key, (name,))]
     is_changed = any(before.get(key) != written.get(key) for key in keys)
     return f"{chosen[0]} sets {name}" if is_changed else ""
 
 
-def _by_default() -> dict[str, Any]:
-    """Returns what conf/config.yaml says without a command line, nested and as it is written."""
-    return _composed(GlobalHydra.instance().hydra)
-
-
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep ask once
-def _composed(command: object) -> dict[str, Any]:
+def _by_default(command: object) -> dict[str, Any]:
+    """Returns what conf/config.yaml says without a command line, nested and as it is written."""
     default: Any = OmegaConf.to_container(compose("config"), resolve=False)
     return {str(name): value for name, value in default.items()}
 

@@ -58,7 +58,11 @@ def check_words(words: Sequence[str]) -> None:
         if key in FOLDERS:
             continue
         pairs = [(key, value), *INNER.findall(value)]
-        typed = [name for name, text in pairs if is_secret(name) and _is_typed(text)]
+        typed = [
+            name
+            for name, text in pairs
+            if is_secret(name) and not PLAIN.fullmatch(REFERENCE.sub("", text.strip("'\"")))
+        ]
         if typed or PASSWORD.search(ENVIRONMENT.sub("", word)):
             raise _refusal(typed[0] if typed else key)
 
@@ -165,10 +169,6 @@ def _refusal(key: str) -> UserError:
         f"{key}: holds a secret, which the run would write into its files.\n"
         f"Put it into an environment variable, and write {key}='${{oc.env:{variable}}}'"
     )
-
-
-def _is_typed(text: str) -> bool:
-    return not PLAIN.fullmatch(REFERENCE.sub("", text.strip("'\"")))
 
 
 def _holds_secret(path: Sequence[Any], value: str) -> bool:
