@@ -241,9 +241,15 @@ def _check_metrics(
             try:
                 seen.update(predictions, targets)
             except Exception as error:
-                if gets_these and isinstance(predictions, Tensor):
-                    _refuse_metric(own, predictions, targets, error)
-                continue
+                if not gets_these or not isinstance(predictions, Tensor):
+                    continue
+                kinds = " and targets ".join(
+                    f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
+                )
+                reason = str(error).partition("\n")[0]
+                raise UserError(
+                    f"{own} does not take predictions {kinds}: {reason}{bad_data.CONVERT}"
+                ) from None
             # One that needs more samples fails here, which tells nothing.
             with contextlib.suppress(Exception):
                 value = seen.compute()
@@ -255,16 +261,6 @@ def _check_metrics(
             f"{own} gives {gives}, and a row of metrics takes one number.\n"
             "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
         )
-
-
-def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Exception) -> None:
-    kinds = " and targets ".join(
-        f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
-    )
-    raise UserError(
-        f"{own} does not take predictions {kinds}: {str(error).partition(chr(10))[0]}"
-        f"{bad_data.CONVERT}"
-    ) from None
 
 
 def _check_loss(model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare) -> None:

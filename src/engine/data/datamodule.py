@@ -122,22 +122,13 @@ class TensorDataModule(LightningDataModule):
             with kept(derive(self.seed, "load")):
                 loaded = self.load()
             self._check(loaded)
-            self._check_names()
             if not self.folds:
                 return loaded
             by_class = self.class_names is not None
             return fold_of(loaded, self.folds, self.fold, by_class)
 
-    def _check_names(self) -> None:
-        """Refuses names of classes that are no words, or not one for each class."""
-        names = class_names_of(self) or []
-        if len(set(names)) < len(names):
-            twice, _ = Counter(names).most_common(1)[0]
-            raise UserError(
-                f'{type(self).__name__}.class_names: has "{twice}" twice; each class needs its own.'
-            )
-
     def _check(self, splits: dict[str, Split]) -> None:
+        """Refuses splits that cannot be served, and names of classes that are not one for each."""
         name = f"{type(self).__name__}.load"
         if not isinstance(splits, Mapping):
             raise UserError(f"{name} returns a {kind_of(splits)}; must be a dict of splits.")
@@ -162,6 +153,12 @@ class TensorDataModule(LightningDataModule):
                 )
             if not len(inputs):
                 raise UserError(f'{name}: the split "{split}" has no samples.')
+        names = class_names_of(self) or []
+        if len(set(names)) < len(names):
+            twice, _ = Counter(names).most_common(1)[0]
+            raise UserError(
+                f'{type(self).__name__}.class_names: has "{twice}" twice; each class needs its own.'
+            )
 
     def fingerprint(self) -> str:
         """Returns a digest of all samples: a run that is resumed compares it."""

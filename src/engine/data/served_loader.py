@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import io
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -175,15 +175,12 @@ class EpochLoader(Served):
 class StatefulLoader(EpochLoader):
     """Saves the loader's own state, too."""
 
-    def __init__(
-        self, loader: Any, seed: int, place: Place, say: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__(loader, seed, place, say)
-        self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
+    _states: Mapping[int, dict[str, Any]] = {}  # by the number of batches served in the epoch
 
     def _note(self, number: int) -> None:
-        self._states[number] = self._loader.state_dict()
-        self._states.pop(number - 2, None)  # Lightning may fetch one batch ahead
+        others = {own: state for own, state in self._states.items() if own != number - 2}
+        # Lightning may fetch one batch ahead.
+        self._states = {**others, number: self._loader.state_dict()}
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the loader's state where training is within an epoch."""
@@ -191,8 +188,7 @@ class StatefulLoader(EpochLoader):
         if not batch or not self._states:
             return {}
         latest = self._states[max(self._states)]  # of a loader that ended before another one
-        state: dict[str, Any] = self._states.get(batch, latest)
-        return state
+        return self._states.get(batch, latest)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state:
