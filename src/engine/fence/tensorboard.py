@@ -117,6 +117,7 @@ class WriterUpon(SummaryWriter):
 
     def events_below(self, folder: str) -> Any:
         """Returns what takes the events of a folder below this writer's own."""
+        self._get_file_writer()
         return self._below(folder).event_writer
 
     def all_events(self) -> list[Any]:
@@ -125,25 +126,19 @@ class WriterUpon(SummaryWriter):
         return [writer.event_writer for writer in vars(self)["all_writers"].values()]
 
     def _below(self, folder: str) -> FileWriter:
-        self._get_file_writer()
         writers: dict[str, FileWriter] = vars(self)["all_writers"]
         if folder not in writers:
-            writers[folder] = self._upon(folder)
+            events = self.make_events(folder, self.filename_suffix)
+            # Each folder has points of its own that a resumed run gives once more.
+            if self.purge_step is not None and folder not in self.begun:
+                start = SessionLog(status=SessionLog.START)
+                events.begin_with(Event(step=self.purge_step, session_log=start))
+            self.begun.add(folder)
+            writers[folder] = _Upon(events, self.left_out)
         return writers[folder]
-
-    def _upon(self, folder: str) -> FileWriter:
-        events = self.make_events(folder, self.filename_suffix)
-        # Each folder has points of its own that a resumed run gives once more.
-        if self.purge_step is not None and folder not in self.begun:
-            start = SessionLog(status=SessionLog.START)
-            events.begin_with(Event(step=self.purge_step, session_log=start))
-        self.begun.add(folder)
-        return _Upon(events, self.left_out)
 
     def _get_file_writer(self) -> FileWriter:
         if self.file_writer is None:
-            made: Any = self._upon(self.log_dir)
-            self.file_writer = made
-            vars(self)["all_writers"] = {self.log_dir: made}
-        writer: FileWriter = self.file_writer  # type: ignore[assignment]
-        return writer
+            vars(self)["all_writers"] = {}
+            vars(self)["file_writer"] = self._below(self.log_dir)
+        return vars(self)["file_writer"]  # type: ignore[no-any-return]
