@@ -276,22 +276,21 @@ def _absolute_path(path: str, key: str) -> str:
     return ".".join([*key.split(".")[:-dots], name]) if dots else path
 
 
-def _references(written: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Returns the names that each of the first names in a config refers to."""
-    found: dict[str, set[str]] = {}
-    for key, text in written.items():
-        if paths := _paths(text):
-            names = {path.lstrip(".").partition(".")[0] for path in paths}
-            found.setdefault(key.partition(".")[0], set()).update(names)
-    return found
+def _references(written: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Returns pairs of the first names in a config: one, and another that it refers to."""
+    return {
+        (key.partition(".")[0], path.lstrip(".").partition(".")[0])
+        for key, text in written.items()
+        for path in _paths(text)
+    }
 
 
-def _used(references: Mapping[str, set[str]], mentioned: Collection[str]) -> set[str]:
+def _used(references: Collection[tuple[str, str]], mentioned: Collection[str]) -> set[str]:
     """Returns the names that a built node or `train(run)` refers to, and those of such nodes."""
     used = {*BUILT, *OWN, *mentioned}
     found = used
     while found:
-        found = set().union(*(references.get(name, set()) for name in found)) - used
+        found = {other for name, other in references if name in found} - used
         used = used | found
     return used
 
