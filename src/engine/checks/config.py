@@ -51,7 +51,6 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     Raises:
         UserError: for the first value that is wrong.
     """
-    checked = set() if checked is None else checked
     check_values(config)
     for group in (*CHOICES[:2], "trainer"):
         if TARGET not in (config.get(group) or {}):

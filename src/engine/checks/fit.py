@@ -24,6 +24,7 @@ from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
 PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put back after a try
+MODE = "training"  # the attribute that tells whether a layer trains
 # By these values of trainer.precision, Lightning gives inputs the numbers of the weights.
 CONVERTING = ("64", "64-true", "bf16-true", "16-true")
 MOST = 64  # samples of a validation that are tried at once
@@ -164,11 +165,11 @@ def _put_back(model: nn.Module) -> Iterator[None]:
     """
     parts, before = dict(model.named_modules()), _tensors(model)
     plain = {name: _plain(part) for name, part in parts.items()}
-    kept = {
-        name: (tensor.data, tensor.detach().clone())
+    kept = [
+        (name, tensor, tensor.data, tensor.detach().clone())
         for name, tensor in before.items()
         if not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_nested
-    }
+    ]
     lazy = [name for name, tensor in before.items() if is_lazy(tensor)]
     try:
         yield
@@ -177,14 +178,11 @@ def _put_back(model: nn.Module) -> Iterator[None]:
         new = {*now, *dict(model.named_modules())} - {*before, *parts}
         makers = {name.rpartition(".")[0] for name in (*new, *lazy)}
         for name, part in parts.items():
-            own = plain[name]
-            if name not in makers:
-                part.__dict__.update(own)
-            if "training" in own:  # a frozen script has none
-                part.training = own["training"]
+            part.__dict__.update(
+                {key: own for key, own in plain[name].items() if name not in makers or key == MODE}
+            )
         with torch.no_grad():
-            for name, (memory, value) in kept.items():
-                tensor = before[name]
+            for name, tensor, memory, value in kept:
                 if now.get(name) is not tensor:
                     where, _, attribute = name.rpartition(".")
                     setattr(parts[where], attribute, tensor)

@@ -46,10 +46,11 @@ def tell(model: SupervisedModule, data: TensorDataModule) -> None:
         loss = copy.deepcopy(model.loss)  # it may count its calls
         whole = float(loss(predictions.clone(), targets.clone()))
         parts = zip(torch.split(predictions, PART), torch.split(targets, PART), strict=True)
-        put_together = 0.0
-        for own_part, its_targets in parts:
-            weight = len(its_targets) / len(targets) if model.averages_loss else 1
-            put_together += weight * float(loss(own_part.clone(), its_targets.clone()))
+        put_together = sum(
+            (len(its_targets) / len(targets) if model.averages_loss else 1)
+            * float(loss(own_part.clone(), its_targets.clone()))
+            for own_part, its_targets in parts
+        )
         if not abs(put_together - whole) <= SAME * max(abs(whole), abs(put_together)):
             name = getattr(model.loss, "__name__", type(model.loss).__name__)
             log.warning(
