@@ -145,6 +145,8 @@ def _shown(part: str, picture: Picture) -> dict[str, Any]:
 def figures(content: Content, lines: curves.Curves) -> list[Picture]:
     """Draws the figures that there is something for."""
     valued = content.valued
+    columns = [content.groups[key] for key in content.keys]
+    scales = [column for column in columns if is_scale(column) and column.nunique() >= LEVELS]
     pictures = _searches(content)
     is_searched = bool(pictures)
     if is_searched or not content.is_search:
@@ -162,7 +164,7 @@ def figures(content: Content, lines: curves.Curves) -> list[Picture]:
             "value."
         )
         pictures.append(Picture("heatmap", "Heat map", caption, heatmap.draw(content)))
-    elif len(valued) > 1 and not is_searched and _has_scale(content):
+    elif len(valued) > 1 and not is_searched and scales:
         pictures.append(_slices(search.slices(content, {})))
     if len(content.distinguishing) > 2 and len(valued) > 1:
         pictures.append(_parallel(content))
@@ -178,11 +180,6 @@ def _curves(content: Content, lines: curves.Curves) -> Picture:
     )
     caption += rest(len(content.groups), curves.drawn(content, lines))
     return Picture("curves", "Learning curves", caption, curves.draw(content, lines))
-
-
-def _has_scale(content: Content) -> bool:
-    groups = content.groups
-    return any(is_scale(groups[k]) and groups[k].nunique() >= LEVELS for k in content.keys)
 
 
 def _slices(panels: list[Panel], rest: str = "") -> Picture:

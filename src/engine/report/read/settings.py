@@ -197,11 +197,14 @@ def _literal(run: Run) -> dict[str, str]:
 
 def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) -> bool:
     """Tells whether a key differs between runs whose nodes have the same `_target_`."""
-    values: dict[tuple[Any, ...], set[Any]] = {}
-    for config in configs:
-        targets = tuple(comparable(config, f"{node}.{TARGET}") for node in nodes)
-        values.setdefault(targets, set()).add(_typed(comparable(config, key)))
-    return any(len(own) > 1 for own in values.values())
+    pairs = {
+        (
+            tuple(comparable(config, f"{node}.{TARGET}") for node in nodes),
+            _typed(comparable(config, key)),
+        )
+        for config in configs
+    }
+    return len(pairs) > len({targets for targets, _ in pairs})
 
 
 def all_keys(configs: Iterable[Config]) -> list[str]:

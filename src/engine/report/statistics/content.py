@@ -78,11 +78,11 @@ class Content:
     @property
     def searches(self) -> dict[str, "Content"]:
         """Returns what there is of each search by itself, by its study: rows, groups and keys."""
-        numbers: dict[str, list[int]] = {}
-        for number, run in enumerate(self.runs):
-            if run.trial is not None:
-                numbers.setdefault(run.study, []).append(number)
-        return {study: self._of(self.rows.loc[own]) for study, own in numbers.items()}
+        trials = {n: run.study for n, run in enumerate(self.runs) if run.trial is not None}
+        return {
+            study: self._of(self.rows.loc[[n for n, own in trials.items() if own == study]])
+            for study in dict.fromkeys(trials.values())
+        }
 
     def _of(self, rows: pd.DataFrame) -> "Content":
         keys = [key for key in self.keys if rows[key].nunique() > 1]
@@ -116,12 +116,8 @@ class Content:
 
     def made_with(self) -> dict[str, list[str]]:
         """Returns the devices, git commits and versions that the runs were made with."""
-        kinds: dict[str, list[str]] = {}
-        for run in self.runs:
-            for kind, value in run.made_with.items():
-                if value not in kinds.setdefault(kind, []):
-                    kinds[kind].append(value)
-        return kinds
+        pairs = dict.fromkeys(pair for run in self.runs for pair in run.made_with.items())
+        return {kind: [own for name, own in pairs if name == kind] for kind, _ in pairs}
 
 
 def compute(

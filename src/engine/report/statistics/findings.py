@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -223,11 +224,9 @@ def _decides_data(key: str) -> bool:
 
 def _changed_code(content: Content) -> list[str]:
     """Returns the files of which the runs had several versions."""
-    digests: dict[str, set[str]] = {}
-    for run in content.runs:
-        for name, digest in run.code.items():
-            digests.setdefault(name, set()).add(digest)
-    return [file_name(name) for name, found in digests.items() if len(found) > 1]
+    pairs = dict.fromkeys(pair for run in content.runs for pair in run.code.items())
+    versions = Counter(name for name, _ in pairs)
+    return [file_name(name) for name, number in versions.items() if number > 1]
 
 
 def _is_of_data(key: str) -> bool:

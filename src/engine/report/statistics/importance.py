@@ -3,7 +3,6 @@
 import importlib.util
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from engine.report.statistics.content import Content
@@ -40,15 +39,15 @@ def importances(content: Content) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     space = {key: _distribution(valued[key]) for key in keys}
-    for row in valued[[*keys, "mean"]].to_dict("records"):
-        params = {
-            key: str(row[key]) if hasattr(space[key], "choices") else float(row[key])
-            for key in keys
-        }
-        trial = optuna.trial.create_trial(
-            params=params, distributions=space, value=float(np.clip(row["mean"], -1e30, 1e30))
+    params = {
+        key: valued[key].map(str if hasattr(own, "choices") else float)
+        for key, own in space.items()
+    }
+    means = valued["mean"].clip(-1e30, 1e30)
+    for own, value in zip(pd.DataFrame(params).to_dict("records"), means, strict=True):
+        study.add_trial(
+            optuna.trial.create_trial(params=own, distributions=space, value=float(value))
         )
-        study.add_trial(trial)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
 

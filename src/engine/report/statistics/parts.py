@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.config.keys import TARGET, relevant
 from engine.errors import UserError
@@ -90,11 +90,9 @@ def _told_apart(parts: list[Part]) -> list[Part]:
     columns = {"": [of_parts[owner] for owner in owners], **columns}
     words: list[list[str]] = [[] for _ in parts]
     for key, values in columns.items():
-        found: list[set[Any]] = [set() for _ in parts]
-        for owner, value in zip(owners, values, strict=True):
-            found[owner].add(value)
-        if all(len(own) == 1 for own in found) and len(set.union(*found)) > 1:
-            for word, (value,) in zip(words, found, strict=True):
+        pairs = list(dict.fromkeys(zip(owners, values, strict=True)))  # in the order of the parts
+        if len(pairs) == len(parts) and len({value for _, value in pairs}) > 1:
+            for word, (_, value) in zip(words, pairs, strict=True):
                 word.append(f"{names[key]}={value}" if key else value)
     return [Part(*part[:-1], tuple(word[:MOST])) for part, word in zip(parts, words, strict=True)]
 
