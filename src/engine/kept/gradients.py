@@ -28,7 +28,7 @@ LISTED = (*values.GROUPS, frozenset, dict)
 CALLED = (FunctionType, MethodType, property, staticmethod, classmethod)
 MOST_HELPERS = 10  # objects in a list or a dict that are looked at: others are of the same kinds
 COMPUTING = ("autograd", "func", "functorch")  # torch's modules whose `grad` is a function
-_known: dict[Any, bool] = {}  # by classes and code, of functions that objects have
+_known: dict[Any, bool] = {}  # by an object's class, and the classes and code of what it has
 
 
 def reads_gradients(owner: Any) -> bool:
@@ -40,22 +40,12 @@ def reads_gradients(owner: Any) -> bool:
     if not own_classes(kind) or is_metrics(kind):
         return False
     kinds, functions = _helpers(owner)
-    held = frozenset(kinds)
-    if not functions:
-        return _methods_read(kind, held)
     # Functions of an object may hold layers and metrics, which no cache must keep; their code may.
-    key = kind, held, frozenset(one.__code__ for one in _with_closures(functions))
+    key = kind, frozenset(kinds), frozenset(one.__code__ for one in functions)
     if key not in _known:
-        _known[key] = _read(functions, _homes(kind, held))
-    return _known[key] or _methods_read(kind, held)
-
-
-def _with_closures(functions: Iterable[FunctionType]) -> list[FunctionType]:
-    """Returns functions, and those that they close over."""
-    found = [*functions]
-    for one in found:  # it grows
-        found += [own for own in _called(_closed_over(one)) if own not in found]
-    return found
+        methods = _called(value for one in own_classes(kind) for value in vars(one).values())
+        _known[key] = _read([*functions, *methods], _homes(kind, kinds))
+    return _known[key]
 
 
 def _closed_over(function: FunctionType) -> list[Any]:
@@ -64,7 +54,7 @@ def _closed_over(function: FunctionType) -> list[Any]:
 
 
 def _helpers(owner: Any) -> tuple[set[type], list[FunctionType]]:
-    """Returns the classes of a user's objects, and the functions, that an object has."""
+    """Returns the classes of a user's objects that an object has, and functions with theirs."""
     kinds: set[type] = set()
     functions: list[FunctionType] = []
     waiting = [owner]
@@ -80,23 +70,18 @@ def _helpers(owner: Any) -> tuple[set[type], list[FunctionType]]:
                 elif kind not in kinds and own_classes(kind):
                     kinds.add(kind)
                     waiting.append(own)
+    for function in functions:  # it grows
+        functions += [own for own in _called(_closed_over(function)) if own not in functions]
     return kinds, functions
 
 
-@functools.cache
-def _methods_read(kind: Any, held: frozenset[type]) -> bool:
-    """Tells whether methods of a class read gradients, or what they call by its name.
+def _homes(kind: Any, held: Iterable[type]) -> list[type]:
+    """Returns the users' classes whose methods an object's code calls by their names alone.
 
     Args:
-        kind: the class.
-        held: the classes of objects that an object of the class has.
+        kind: the object's class.
+        held: the classes of objects that it has.
     """
-    methods = (value for one in own_classes(kind) for value in vars(one).values())
-    return _read(_called(methods), _homes(kind, held))
-
-
-def _homes(kind: Any, held: frozenset[type]) -> list[type]:
-    """Returns the users' classes whose methods an object's code calls by their names alone."""
     own = list(dict.fromkeys(one for each in (kind, *held) for one in own_classes(each)))
     kinds: list[Any] = [type(value) for one in own for value in vars(one).values()]
     return list(dict.fromkeys((*own, *(base for each in kinds for base in own_classes(each)))))
