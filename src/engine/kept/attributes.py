@@ -193,11 +193,11 @@ class Attributes:
         parts = frozenset(map(id, self._module.modules()))
         found = {**dict(_values(owners, parts)), **passing}
         reached = set(map(id, owners.values()))
-        marks = {
-            path: [values.mark(value, frozenset(known)), _some(value, reached)]
+        saved = frozenset(known)
+        return {
+            path: _Marked(value, [values.mark(value, saved), _some(value, reached)], path in passing)
             for path, value in found.items()
         }
-        return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
 
 def restore(
@@ -299,16 +299,11 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     if first.startswith("__") and first.endswith("__"):  # of Python's, such as __annotations__
         return False
     is_given = isinstance(owner, functools.partial)
-    if is_given or first in names or (first == name and _has_state(kind)):
+    if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
-    is_filled = f"{first}{READ}" in names and (issubclass(kind, FILLED) or _has_state(kind))
+    is_filled = f"{first}{READ}" in names and issubclass(kind, (*FILLED, *values.STATEFUL))
     is_librarys = _is_of_values(owned) and first in _of_libraries(owned)
     return is_filled or is_librarys or _is_free(owner, first, names)
-
-
-@functools.cache
-def _has_state(kind: Any) -> bool:
-    return issubclass(kind, values.STATEFUL)
 
 
 @functools.cache
@@ -538,12 +533,12 @@ def is_users(kind: type | FunctionType) -> bool:
 def names_of(owners: Iterable[Any]) -> frozenset[str]:
     """Returns the names of attributes that a user's code writes, and, marked, of those it reads."""
     kinds: set[Any] = {owner if isinstance(owner, type) else type(owner) for owner in owners}
-    return frozenset(OF_LIBRARIES).union(*map(_written, kinds))
+    return frozenset(OF_LIBRARIES).union(*map(written_by, kinds))
 
 
 @functools.cache
-def _written(kind: type) -> frozenset[str]:
-    """Returns the names of the attributes that code of a class and its bases writes, or near it."""
+def written_by(kind: type) -> frozenset[str]:
+    """Returns what `_stored` does for code of a user's class and its bases, and near it."""
     return frozenset().union(*map(_written_by, own_classes(kind)))
 
 
@@ -586,43 +581,34 @@ def _of_libraries(kind: type) -> frozenset[str]:
     return _stored_by(v for one in kind.__mro__ if one not in own for v in vars(one).values())
 
 
-def written_by(kind: Any) -> frozenset[str]:
-    """Returns the names of what code of a user's class, or beside it, writes: see `_stored`."""
-    return frozenset(name for name in _written(kind) if not name.endswith(READ))
-
-
 @functools.cache
 def may_read(kind: Any, word: str) -> bool:
     """Tells whether code of a user's class, or beside it, reads a name that has this word in it."""
-    return any(word in name for name in _written(kind) if name.endswith(READ))
+    return any(word in name for name in written_by(kind) if name.endswith(READ))
 
 
-@functools.cache
 def reads(kind: Any, name: str) -> bool:
     """Tells whether code of a user's class, or beside it, reads an attribute of this name."""
-    return f"{name}{READ}" in _written(kind)
+    return f"{name}{READ}" in written_by(kind)
 
 
-@functools.cache
 def kept_by(kind: type) -> list[str]:
     """Names the attributes that methods of a user's class write, but for its constructor."""
-    own = [vars(one).items() for one in own_classes(kind)]
-    found = _stored_by(value for items in own for name, value in items if name != "__init__")
-    return sorted(name for name in found if not name.endswith(READ))
+    return sorted(name for name in _stored_later(kind) if not name.endswith(READ))
 
 
 def marks_beside_states(metric: Metric) -> dict[str, Any]:
     """Returns what is equal as long as a metric's own code changes nothing beside its states."""
-    names = vars(metric).keys() & _beside_states(type(metric)) - metric.metric_state.keys()
-    return {name: values.mark(vars(metric)[name]) for name in names}
+    names = {name.removesuffix(READ) for name in _stored_later(type(metric))}
+    names -= _of_libraries(Metric) | metric.metric_state.keys()
+    return {name: values.mark(own) for name, own in vars(metric).items() if name in names}
 
 
 @functools.cache
-def _beside_states(kind: type) -> frozenset[str]:
-    """Returns the names of attributes that methods of a metric write, or may write into."""
+def _stored_later(kind: type) -> frozenset[str]:
+    """Returns what `_stored` does for methods of a user's class, but for its constructor."""
     own = [vars(one).items() for one in own_classes(kind)]
-    found = _stored_by(value for items in own for name, value in items if name != "__init__")
-    return frozenset(name.removesuffix(READ) for name in found) - _of_libraries(Metric)
+    return _stored_by(value for items in own for name, value in items if name != "__init__")
 
 
 @functools.cache

@@ -156,18 +156,14 @@ def brief(value: Any) -> Any:
 
     It is equal as long as neither changes.
     """
-    is_word = value is None or isinstance(value, bool | int | float | str)
-    return value if is_word else [_Same(value), *_items_of(value)]
-
-
-def _items_of(value: Any) -> tuple[int, int]:
-    """Returns how many objects a list or a dict has, and what depends on which ones they are."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     try:
         items = value.values() if isinstance(value, dict) else value
-        is_group = isinstance(value, (*GROUPS, dict))
-        return len(value), hash(tuple(map(id, items))) if is_group else 0
-    except Exception:  # it has none, or it answers for an object that is gone
-        return 0, 0
+        ids = tuple(map(id, items)) if isinstance(value, (*GROUPS, dict)) else ()
+        return [_Same(value), len(value), hash(ids)]
+    except Exception:  # it has no length, or it answers for an object that is gone
+        return [_Same(value)]
 
 
 def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
