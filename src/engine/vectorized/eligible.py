@@ -183,18 +183,20 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     for config in configs:
         check(config)
         try_update(config)
-    data: list[Any] = []
-    for config in configs:
-        data.append(build.datamodule(config))
+    data: list[Any] = [build.datamodule(config) for config in configs]
     if not _is_prepared_alike(config, generator_states()):
         raise NotStacked(f"{type(data[0]).__name__} draws random numbers in prepare_data")
     if reason := _odd_data(data[0]):
         raise NotStacked(reason)
+    # Jobs with the same samples would hide that a stack mixes them up.
+    with asked_of_trainers() as asked:
+        batches = [training_batch(data[0]), training_batch(data[1], last=True)]
+    if asked:  # a stack has one Trainer
+        name = type(data[0]).__name__
+        raise NotStacked(f"{name} prepares inputs by what its trainer says")
     modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
     if reason := _odd_module(modules[0]):
         raise NotStacked(reason)
-    # Jobs with the same samples would hide that a stack mixes them up.
-    batches = [training_batch(data[0]), training_batch(data[1], last=True)]
     with asked_of_trainers() as asked:
         _compare(modules, batches)
     if asked:  # the first job's network and loss compute for all, and its Trainer may end earlier
@@ -386,18 +388,8 @@ def _is_prepared_alike(config: Config, states: Any) -> bool:
 def _odd_data(data: Any) -> str | None:
     if not isinstance(data, TensorDataModule):
         return f"{type(data).__name__} is no TensorDataModule"
-    if _asks_its_trainer(data):
-        return f"{type(data).__name__} prepares inputs by what its trainer says"
     hooks = overrides(data, TensorDataModule, NOT_CALLED)
     return f"{type(data).__name__} has a {hooks[0]} of its own" if hooks else data.why_no_blocks()
-
-
-def _asks_its_trainer(data: TensorDataModule) -> bool:
-    """Tells whether data are prepared by what the Trainer says, which a stack shares."""
-    spied = copy.copy(data)
-    with asked_of_trainers() as asked:
-        spied.prepare_inputs(data.splits["train"].inputs[: data.batch_size])
-    return bool(asked)
 
 
 def _odd_module(module: Any) -> str | None:

@@ -63,16 +63,15 @@ class Watch(StepCallback):
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        steppers = [
-            (number, callback)
-            for number, member in enumerate(members)
-            for callback in member.callbacks
-            if overrides(callback, StepCallback, ["watches"])
-        ]
         self.members = members
-        self.own: list[tuple[int, Any]] = [own for own in steppers if not _is_engines(own[1])]
-        firsts = [one for number, one in steppers if number == 0]
-        self.common: list[Any] = [one for one in firsts if _is_engines(one)]
+        steppers: list[list[Any]] = [
+            [own for own in member.callbacks if overrides(own, StepCallback, ["watches"])]
+            for member in members
+        ]
+        self.own = [
+            (n, one) for n, own in enumerate(steppers) for one in own if not _is_engines(one)
+        ]
+        self.common = [one for one in steppers[0] if _is_engines(one)]
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         asked = [(trainer, one) for one in self.common]
@@ -235,9 +234,7 @@ class StackedModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if metric is not None:
-            raise NotStacked("a schedule follows a metric")
-        scheduler.step()
+        scheduler.step()  # none follows a metric, see `eligible`
 
     def checkpoint_of(self, number: int) -> dict[str, Any]:
         """Returns the checkpoint that a job's Trainer would save, if the job were alone."""

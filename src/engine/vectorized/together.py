@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -86,10 +85,11 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
             groups.setdefault(common(job.config), []).append(job)
     answers: Answers = {}
     for group in groups.values():
+        files = code.digests(group[0].config, options.door.module)
         try:
-            for jobs_at_once in _chunks(group, options):
-                with put_back(_files(group, options)):
-                    done, left = _run_chunk(jobs_at_once, options)
+            for jobs_at_once in _chunks(group, options, files):
+                with put_back(files):
+                    done, left = _run_chunk(jobs_at_once, options, files)
                 answers |= done
                 alone += left
                 if len(answers) < len(jobs):
@@ -103,18 +103,15 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     return answers
 
 
-def _files(jobs: Sequence[Job], options: Options) -> Collection[str]:
-    """Names the user's modules that the jobs of a group import."""
-    return code.digests(jobs[0].config, options.door.module)
-
-
-def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
+def _run_chunk(
+    jobs: Sequence[Job], options: Options, files: Collection[str]
+) -> tuple[Answers, Counter[str]]:
     """Trains jobs at once, and keeps nothing else than their answers in memory.
 
     Returns:
         The jobs' answers, and how many jobs have to run one by one, by reason.
     """
-    chunk = _Chunk(jobs, options)
+    chunk = _Chunk(jobs, options, files)
     answers, alone = chunk.run(), chunk.alone
     del chunk
     for answer in answers.values():
@@ -133,8 +130,13 @@ def _forget_variables(where: TracebackType) -> None:
             frame = frame.f_back
 
 
-def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
+def _chunks(group: Sequence[Job], options: Options, files: Collection[str]) -> list[list[Job]]:
     """Divides a group into equal parts, as large as memory and options allow.
+
+    Args:
+        group: the jobs.
+        options: the launcher's.
+        files: the user's modules that the jobs import, by import path.
 
     Raises:
         NotStacked: if there is one job only, if two of the jobs cannot be built, or if a step of
@@ -144,7 +146,7 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         raise NotStacked(SINGLE)
     gpus.claim(group[0].config)
     try:
-        with signals.undisguised(), put_back(_files(group, options), is_try=True):
+        with signals.undisguised(), put_back(files, is_try=True):
             data, modules = try_out(group)
             most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
     except NotStacked:
@@ -165,10 +167,11 @@ class _Chunk:
     Args:
         jobs: jobs of one group.
         options: the launcher's.
+        files: the user's modules that the jobs import, by import path.
     """
 
-    def __init__(self, jobs: Sequence[Job], options: Options) -> None:
-        self.jobs, self.options = jobs, options
+    def __init__(self, jobs: Sequence[Job], options: Options, files: Collection[str]) -> None:
+        self.jobs, self.options, self.files = jobs, options, files
         self.answers: Answers = {}
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
@@ -176,11 +179,6 @@ class _Chunk:
         self.found: dict[Job, set[Path]] = {}  # what is in those folders before
         self._changed: str | None = None  # in a user's files, by what makes jobs
         self.graph: list[bytes] | None = None  # the network in events: alike for all jobs
-
-    @cached_property
-    def files(self) -> Collection[str]:
-        """Names the user's modules that the jobs import."""
-        return _files(self.jobs, self.options)
 
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from commands import only_run, run_train
+from engine.fence.lightning import asked_of_trainers
 from engine.vectorized import alike, eligible, together
 from engine.vectorized.alike import Glance, attributes
 from engine.vectorized.eligible import CALLED
@@ -442,7 +443,9 @@ def test_odd_weights_and_a_loss_that_is_no_number_hinder_nothing(
 
 def test_what_asks_its_trainer_is_told_though_there_is_none() -> None:
     data = NeedsTrainer(samples=5, batch_size=5, seed=0)
-    assert eligible._asks_its_trainer(data)
+    with asked_of_trainers() as asked:
+        eligible.training_batch(data)
+    assert asked
     data.trainer = None
     with pytest.raises(AttributeError):
         data.prepare_inputs(data.splits["train"].inputs)

@@ -76,7 +76,7 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
     chunks: list[weakref.ref[Any]] = []
 
     class Chunk:
-        def __init__(self, jobs: list[Any], options: Any) -> None:
+        def __init__(self, jobs: list[Any], *others: Any) -> None:
             assert [chunk() for chunk in chunks] == [None] * len(chunks)
             chunks.append(weakref.ref(self))
             self.jobs, self.alone, self.circle = jobs, Counter[str](), self
@@ -97,10 +97,10 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
             self.config = group
 
     monkeypatch.setattr(together, "_Chunk", Chunk)
-    monkeypatch.setattr(together, "_chunks", lambda group, options: [[job] for job in group])
+    monkeypatch.setattr(together, "_chunks", lambda group, *_: [[job] for job in group])
     monkeypatch.setattr(together, "obstacle", lambda config: None)
     monkeypatch.setattr(together, "common", lambda config: config)
-    monkeypatch.setattr(together, "_files", lambda jobs, options: ())
+    monkeypatch.setattr(together.code, "digests", lambda config, door: {})
     monkeypatch.setattr(together.gpus, "claim", lambda config: None)
     every: list[Any] = [Job(group) for group in "aaabb"]
     gc.disable()
@@ -195,7 +195,7 @@ def test_jobs_that_find_no_space_say_that_they_can_go_on(monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     unused: Any = None
-    chunk = together._Chunk([], unused)
+    chunk = together._Chunk([], unused, [])
     chunk.members[unused] = unused
     monkeypatch.setattr(chunk, "_run", full)
     (answer,) = chunk.run().values()
