@@ -537,7 +537,7 @@ def names_of(owners: Iterable[Any]) -> frozenset[str]:
 
 
 @functools.cache
-def written_by(kind: type) -> frozenset[str]:
+def written_by(kind: Any) -> frozenset[str]:
     """Returns what `_stored` does for code of a user's class and its bases, and near it."""
     return frozenset().union(*map(_written_by, own_classes(kind)))
 

@@ -6,6 +6,13 @@ A job that cannot train with others runs alone, and a line says why. No other ro
 room: only its launcher in `hydra_plugins.engine_plugins` does.
 """
 
+from collections.abc import Mapping
+
 
 class NotStacked(Exception):
     """Says why some jobs have to run one by one."""
+
+
+def first_of(reasons: Mapping[str, bool]) -> str | None:
+    """Returns the first reason that holds; None if there is none."""
+    return next((reason for reason, holds in reasons.items() if holds), None)

@@ -20,7 +20,7 @@ from engine.kept import values
 from engine.kept.attributes import kept_by
 from engine.steps.callback import overrides
 from engine.steps.compiled import own_attributes
-from engine.vectorized import optimizer
+from engine.vectorized import first_of, optimizer
 from engine.vectorized.job import Member
 
 OWN = {"log", "optimizers"}  # that a stack sets on modules
@@ -48,21 +48,27 @@ def why_unlike(members: Sequence[Member]) -> str | None:
         if reason := optimizer.why_not_stacked(member.optimizer):
             return reason
         (group,) = member.optimizer.param_groups
-        if list(map(id, group["params"])) != list(map(id, module.network.parameters())):
-            return "an optimiser with some of the parameters, or in another order"
-        if optimizer.switches(member.optimizer) != switches:
-            return "the jobs' optimisers are of other classes, or differ in more than numbers"
-        if has_gradient_hooks(module.network, member.optimizer):
-            return f"{name} has hooks on gradients"
-        if hooks_of(module):
-            return f"{name} has hooks of its own"
+        places = [list(map(id, own)) for own in (group["params"], module.network.parameters())]
+        reasons = {
+            "an optimiser with some of the parameters, or in another order": (
+                places[0] != places[1]
+            ),
+            "the jobs' optimisers are of other classes, or differ in more than numbers": (
+                optimizer.switches(member.optimizer) != switches
+            ),
+            f"{name} has hooks on gradients": has_gradient_hooks(module.network, member.optimizer),
+            f"{name} has hooks of its own": bool(hooks_of(module)),
+            f"{type(member.data).__name__} has other splits, shapes or classes in some jobs": (
+                _described_data(member.data) != splits
+            ),
+        }
+        if reason := first_of(reasons):
+            return reason
         found = _described(member)
         if [*found.items()] != [*known.items()]:  # a network may go by the order of its layers
             keys = (key for key in found | known if found.get(key, ()) != known.get(key, ()))
             other = next(keys, "the order of its layers")
             return f"{name} is not the same network and loss in each job: {other} differs"
-        if _described_data(member.data) != splits:
-            return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
     knowledge = _knowledge(first.data) if prepares else None
     groups: dict[tuple[bool, int], list[TensorDataModule]] = {}
     for data in [member.data for member in members[1:]] if prepares else ():

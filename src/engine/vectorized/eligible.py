@@ -43,7 +43,7 @@ from engine.steps.callback import (
 )
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
-from engine.vectorized import NotStacked, optimizer
+from engine.vectorized import NotStacked, first_of, optimizer
 from engine.vectorized.alike import replaced
 from engine.vectorized.network import Params, stacked, stacked_loss
 
@@ -402,22 +402,22 @@ def _odd_module(module: Any) -> str | None:
     if not isinstance(module.loss, nn.Module):
         return f"{name}: its loss is no nn.Module"
     parts = (*module.network.modules(), *module.loss.modules())
-    if not all(part.training for part in parts):
-        return f"{name} has a layer that stays in eval mode"
-    if reader := next(filter(reads_gradients, parts), None):
-        return f"{type(reader).__name__} reads gradients"
-    if module.transforms:
-        return "augment: each job's step draws random numbers"
-    if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
-        return f"{name} has parameters outside its network"
-    ways = [list(module.network.named_parameters(remove_duplicate=own)) for own in (True, False)]
-    if len(ways[0]) < len(ways[1]):
-        return f"{name} has layers that share weights"
-    trained = all(p.requires_grad for p in module.parameters())
-    if not trained or any(True for _ in module.network.buffers()):
-        return f"{name} has buffers, or parameters that are not trained"
+    own, weights = [*module.parameters()], [*module.network.parameters()]
+    named = [*module.network.named_parameters(remove_duplicate=False)]
+    reasons = {
+        f"{name} has a layer that stays in eval mode": not all(part.training for part in parts),
+        **{f"{type(one).__name__} reads gradients": True for one in filter(reads_gradients, parts)},
+        "augment: each job's step draws random numbers": bool(module.transforms),
+        f"{name} has parameters outside its network": set(own) != set(weights),
+        f"{name} has layers that share weights": len(weights) < len(named),
+        f"{name} has buffers, or parameters that are not trained": (
+            not all(one.requires_grad for one in own) or any(True for _ in module.network.buffers())
+        ),
+    }
+    if reason := first_of(reasons):
+        return reason
     drawn = generator_states()
-    single = module.optimizer(module.parameters())
+    single = module.optimizer(own)
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
         config = configured(module.scheduler, single, lambda interval, frequency: 100)

@@ -37,7 +37,7 @@ from engine.seeds import generator_states
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
 from engine.steps.length import rates_of
-from engine.vectorized import NotStacked, job_log
+from engine.vectorized import NotStacked, first_of, job_log
 from engine.vectorized.alike import Glance, attributes, replaced
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
@@ -347,35 +347,46 @@ class StackedModule(LightningModule):
         optimizer: Any = self.trainer.optimizers[0]
         optimizer.check_numbers()
         optimizer.check_options()
-        if generator_states() != self._drawn:
-            raise NotStacked("a metric, a schedule or a layer draws random numbers")
-        if hooks_of_all() != self._hooks:  # alone, a job has those of its own callbacks only
-            raise NotStacked("a callback registers a hook for all modules or all optimisers")
-        if self._buffers_of_loss() != self._of_loss:  # it is the first job's, for all
-            raise NotStacked("training changes a buffer of the loss")
-        if not self.running:
-            return
-        if name := between.changed(self.shared, self.files):
-            raise NotStacked(f"training changes {name}, which is another one for each job alone")
-        for number in self.running:
-            member = self.members[number]
-            if member.trainer.optimizers != [member.optimizer]:
-                raise NotStacked("a callback replaces the optimiser")
-            own = member.module.network.parameters()
-            places = [one.data_ptr() for one in own if one.requires_grad]  # as all do
-            if places != [weights.data[number].data_ptr() for weights in self.weights]:
-                raise NotStacked("a callback freezes or replaces weights")
-        for number in self.running:
-            if self._attributes(number) != self._built[number]:
-                raise NotStacked(
-                    "a callback changes an attribute of a layer or a loss, or what its module has"
-                )
-            if self._data_of(number) != self._prepared[number]:
-                raise NotStacked("a callback changes the data module or its samples")
-            measured = self._metrics_of(number).items()
-            first = self._measured[number]
-            if name := next((name for name, own in measured if own != first[name]), None):
-                raise NotStacked(f"{name} keeps more than its states, which is in no checkpoint")
+        reasons = {
+            "a metric, a schedule or a layer draws random numbers": (
+                generator_states() != self._drawn
+            ),
+            # Alone, a job has those of its own callbacks only.
+            "a callback registers a hook for all modules or all optimisers": (
+                hooks_of_all() != self._hooks
+            ),
+            # It is the first job's, for all.
+            "training changes a buffer of the loss": self._buffers_of_loss() != self._of_loss,
+        }
+        if self.running and (name := between.changed(self.shared, self.files)):
+            reasons[f"training changes {name}, which is another one for each job alone"] = True
+        changes = map(self._changed_of, self.running)
+        if reason := next(filter(None, (first_of(reasons), *changes)), None):
+            raise NotStacked(reason)
+
+    def _changed_of(self, number: int) -> str | None:
+        """Says what training has changed of a job that a stack would not follow."""
+        member = self.members[number]
+        own = member.module.network.parameters()
+        places = [one.data_ptr() for one in own if one.requires_grad]  # as all do
+        measured, first = self._metrics_of(number), self._measured[number]
+        reasons = {
+            "a callback replaces the optimiser": member.trainer.optimizers != [member.optimizer],
+            "a callback freezes or replaces weights": (
+                places != [weights.data[number].data_ptr() for weights in self.weights]
+            ),
+            "a callback changes an attribute of a layer or a loss, or what its module has": (
+                self._attributes(number) != self._built[number]
+            ),
+            "a callback changes the data module or its samples": (
+                self._data_of(number) != self._prepared[number]
+            ),
+            **{
+                f"{name} keeps more than its states, which is in no checkpoint": own != first[name]
+                for name, own in measured.items()
+            },
+        }
+        return first_of(reasons)
 
     def _buffers_of_loss(self) -> list[Any]:
         return [mark(own.cpu()) for own in self.loss.buffers()]
@@ -399,7 +410,8 @@ class StackedModule(LightningModule):
     def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
         data = self.members[number].data
-        names = (written_by(type(data)) | OF_DATA) & vars(data).keys()
+        kind: Any = type(data)
+        names = (written_by(kind) | OF_DATA) & vars(data).keys()
         own = {name: vars(data)[name] for name in names} | {"replaced": replaced(data)}
         for name, split in data.splits.items():
             own |= {f"{name}.inputs": split.inputs, f"{name}.targets": split.targets}

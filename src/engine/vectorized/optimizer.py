@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engine.steps.updates import RULES, flags, numbers, why_not_plain
-from engine.vectorized import NotStacked
+from engine.vectorized import NotStacked, first_of
 
 # Numbers that the jobs may differ in, as the config names them.
 NUMBERS = ("lr", "momentum", "weight_decay", "betas", "eps", "alpha")
@@ -160,12 +160,13 @@ def why_not_stacked(single: Optimizer) -> str | None:
     if type(single) not in RULES:
         known = ", ".join(kind.__name__ for kind in RULES)
         return f"optimizer {type(single).__name__}: not one of {known}"
-    if len(single.param_groups) > 1:
-        return "an optimiser of several groups of parameters"
     group = single.param_groups[0]
-    if any(parameter.is_complex() for parameter in group["params"]):
-        return "complex parameters"
-    if len({parameter.dtype for parameter in group["params"]}) > 1:  # the columns have one
-        return "parameters of several dtypes"
-    wrong = [key for key, value in NEEDED.items() if group.get(key, value) != value]
-    return f"optimizer.{wrong[0]}={group[wrong[0]]}" if wrong else why_not_plain(single)
+    dtypes = {parameter.dtype for parameter in group["params"]}
+    given = {key: group[key] for key in NEEDED if key in group}
+    reasons = {
+        "an optimiser of several groups of parameters": len(single.param_groups) > 1,
+        "complex parameters": any(dtype.is_complex for dtype in dtypes),
+        "parameters of several dtypes": len(dtypes) > 1,  # the columns have one
+        **{f"optimizer.{key}={own}": own != NEEDED[key] for key, own in given.items()},
+    }
+    return first_of(reasons) or why_not_plain(single)
