@@ -241,7 +241,7 @@ class SupervisedModule(LightningModule):
         # A NaN stays a NaN; by default, torchmetrics averages over the other numbers.
         keep = {"nan_strategy": math.nan}
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
-        self._since_row: list[rows.Step] = []
+        self.steps_since_row: list[rows.Step] = []  # that are in no row yet
         # The Trainer, the batch that is in a row last, and its inputs as the network took them.
         self._counted: tuple[int, int, Tensor] | None = None
         self._has_augmented = not self.transforms
@@ -288,7 +288,7 @@ class SupervisedModule(LightningModule):
             loss, predictions = compute(inputs, targets)
             value = loss.item() if loss.is_cpu else loss.detach()
             seen = (predictions.detach(), targets) if has_metrics else ()
-            self._since_row.append((value, rows.weight_of(self.loss, targets), seen))
+            self.steps_since_row.append((value, rows.weight_of(self.loss, targets), seen))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
                 if number < end:
@@ -358,7 +358,7 @@ class SupervisedModule(LightningModule):
         return self._loss(predictions, targets), predictions
 
     def on_train_epoch_end(self) -> None:
-        if self._since_row:  # training stops within an epoch
+        if self.steps_since_row:  # training stops within an epoch
             self.log_row(self._write_row(self.global_step - 1))
 
     def log_row(self, row: Mapping[str, float]) -> None:
@@ -501,8 +501,8 @@ class SupervisedModule(LightningModule):
         loggers: Lightning writes the rows of `self.log` only after the step's checkpoint, so that
         a kill between the two would lose a row.
         """
-        losses, weights, seen = zip(*self._since_row, strict=True)
-        self._since_row.clear()
+        losses, weights, seen = zip(*self.steps_since_row, strict=True)
+        self.steps_since_row.clear()
         pair = rows.numbers(losses), rows.numbers(weights)
         self.weight_in_last_row = pair[1][-1]
         total, weight = rows.weighted_loss(*pair, self.averages_loss)
@@ -536,13 +536,4 @@ class SupervisedModule(LightningModule):
     @property
     def weight_of_last_step(self) -> float | Tensor:
         """Returns what the last step weighs; 0 for labels that are all ignored: its loss is NaN."""
-        return self._since_row[-1][1] if self._since_row else self.weight_in_last_row
-
-    @property
-    def steps_since_row(self) -> list[Any]:
-        """Returns the steps that are in no row yet, packed for a checkpoint."""
-        return rows.pack(self._since_row)
-
-    @steps_since_row.setter
-    def steps_since_row(self, packed: list[Any]) -> None:
-        self._since_row = rows.unpack(packed)
+        return self.steps_since_row[-1][1] if self.steps_since_row else self.weight_in_last_row

@@ -28,6 +28,7 @@ from engine import schedules
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.seeds import generator
+from engine.steps import rows
 from engine.supervised import SupervisedModule, additions
 from fitting import Arrays, columns, plain_trainer
 from project import init
@@ -722,13 +723,14 @@ def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
         (torch.randn(2 * size, 2), torch.randn(size)) for size in sizes
     ]  # two predictions a sample, say
     losses = torch.rand(len(sizes)).tolist()
-    module._since_row = [
+    module.steps_since_row = [
         (loss, size, pair if metrics else ())
         for loss, size, pair in zip(losses, sizes, seen, strict=True)
     ]
-    torch.save(module.steps_since_row, tmp_path / "steps.ckpt")
-    resumed.steps_since_row = torch.load(tmp_path / "steps.ckpt", weights_only=True)
-    torch.testing.assert_close(resumed._since_row, module._since_row, rtol=0, atol=0)
+    torch.save(rows.pack(module.steps_since_row), tmp_path / "steps.ckpt")
+    packed = torch.load(tmp_path / "steps.ckpt", weights_only=True)
+    resumed.steps_since_row = rows.unpack(packed)
+    torch.testing.assert_close(resumed.steps_since_row, module.steps_since_row, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -743,7 +745,7 @@ def test_a_row_is_of_losses_as_numbers_or_as_tensors(
     module = linear(metrics={})
     trainer = plain_trainer(tmp_path, max_epochs=0)
     trainer.fit(module, Arrays({"train": (X, Y)}))
-    module._since_row = [(kinds[0](0.5), 1, ()), (kinds[1](2.0), 3, ())]
+    module.steps_since_row = [(kinds[0](0.5), 1, ()), (kinds[1](2.0), 3, ())]
     assert module._write_row(7) == {"train/loss": (0.5 + 3 * 2.0) / 4}
 
 

@@ -33,6 +33,7 @@ from engine.fence.lightning import (
 from engine.kept import attributes, gradients, values
 from engine.kept.structure import optimizers_of
 from engine.run.checkpoint.file import NO_WAY
+from engine.steps import rows
 from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
@@ -80,7 +81,7 @@ def so_far(
         "gradients": {} if shared else gradients,
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
-        "steps": module.steps_since_row if isinstance(module, SupervisedModule) else [],
+        "steps": rows.pack(module.steps_since_row) if isinstance(module, SupervisedModule) else [],
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
         "metrics": {
             name: metrics.state_of(part)
@@ -289,7 +290,7 @@ def resume(
         if is_within_epoch(trainer):
             results_of_training(trainer).resume(move_data_to_device(own["logged"], device), module)
         if isinstance(module, SupervisedModule):
-            module.steps_since_row = move_data_to_device(own["steps"], device)
+            module.steps_since_row = rows.unpack(move_data_to_device(own["steps"], device))
         for name, gradient in (saved["gradients"] | own["gradients"]).items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
     share()

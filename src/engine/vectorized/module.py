@@ -251,7 +251,7 @@ class StackedModule(LightningModule):
             "lr_schedulers": [schedule.state_dict() for schedule in self.schedules[number:][:1]],
             "callbacks": {key: state for key, state in states.items() if state},
         }
-        member.module._since_row = [
+        member.module.steps_since_row = [
             (
                 losses[number].clone(),
                 weight[number].clone() if isinstance(weight, Tensor) else weight,

@@ -54,7 +54,6 @@ ALLOWED = (
     "found._replace",
     "run.objective._replace",
     "os._exit",  # as documented
-    "member.module._since_row",  # a SupervisedModule's
 )
 
 
