@@ -194,10 +194,6 @@ class StackedModule(LightningModule):
         """Returns predictions (J, B, …) for inputs (J, B, …)."""
         return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
 
-    def configure_callbacks(self) -> list[Callback]:
-        callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
-        return [] if self.watch in callbacks else [self.watch]  # a test asks once more
-
     def refuse(self, reason: str) -> NotStacked:
         """Returns an error, which ends the stack even if a callback catches it."""
         self.refused = reason

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from engine import messages, signals
 from engine.checks import imports
@@ -308,10 +308,10 @@ class _Chunk:
 
     def _train(self) -> None:
         members = list(self.members.values())
-        trainer = self._trainer(members[0].job.config)
-        log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         data = StackedData([member.data for member in members])
         stack = StackedModule(members, data, self.files, self.shared)
+        trainer = self._trainer(members[0].job.config, stack.watch)
+        log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         with synced_together(), imports.large():
             self._begin(trainer)
         try:
@@ -352,14 +352,19 @@ class _Chunk:
         if len(said) > MOST_TOLD:
             log.warning("more is in the jobs' train.log")
 
-    def _trainer(self, config: Config) -> Trainer:
-        """Builds the Trainer of all jobs, which has no loggers and writes no checkpoints."""
+    def _trainer(self, config: Config, watch: Callback) -> Trainer:
+        """Builds the Trainer of all jobs, which has no loggers and writes no checkpoints.
+
+        Args:
+            config: of any job.
+            watch: tells the jobs' callbacks of steps.
+        """
         callbacks = [
             objects.build(node, key)
             for key, node in config.nodes("callbacks").items()
             if in_a_stack(objects.located(node[TARGET], key)) == ONCE
         ]
-        return build.trainer_with(config, self.jobs[0].sweep_dir, callbacks, [])
+        return build.trainer_with(config, self.jobs[0].sweep_dir, [*callbacks, watch], [])
 
     def _begin(self, trainer: Trainer) -> None:
         """Writes the files that a run writes before it trains."""
