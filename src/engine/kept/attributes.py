@@ -344,8 +344,7 @@ def owners_of(
     a_trainer: Any = trainer
     root = type(module).__name__
     parts = [(f"{root}.{name}".rstrip("."), part) for name, part in module.named_modules()]
-    found = (*training_loaders(trainer), *validation_loaders(trainer))
-    loaders = found if with_loaders else ()
+    loaders = (*training_loaders(trainer), *validation_loaders(trainer)) if with_loaders else ()
     served = [getattr(one, name, None) for one in loaders for name in OF_LOADERS]
     numbered: Counter[str] = Counter([root])
     seen: set[int] = set()

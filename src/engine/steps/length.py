@@ -93,9 +93,7 @@ def _windows(trainer: Trainer, epochs: float | None = None) -> Iterator[int]:
         # Lightning's own estimate counts one epoch at least.
         epochs = math.inf if trainer.max_epochs == -1 else max(trainer.max_epochs or 0, 1)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for epoch in itertools.count():
-        if epoch >= epochs:
-            return
+    for epoch in itertools.count() if math.isinf(epochs) else range(int(epochs)):
         window = trainer.accumulate_grad_batches
         for callback in callbacks:
             if isinstance(callback, GradientAccumulationScheduler):
