@@ -598,9 +598,15 @@ def kept_by(kind: type) -> list[str]:
 
 def marks_beside_states(metric: Metric) -> dict[str, Any]:
     """Returns what is equal as long as a metric's own code changes nothing beside its states."""
-    names = {name.removesuffix(READ) for name in _stored_later(type(metric))}
-    names -= _of_libraries(Metric) | metric.metric_state.keys()
-    return {name: values.mark(own) for name, own in vars(metric).items() if name in names}
+    names = vars(metric).keys() & _beside_states(type(metric)) - metric.metric_state.keys()
+    return {name: values.mark(vars(metric)[name]) for name in names}
+
+
+@functools.cache
+def _beside_states(kind: type) -> frozenset[str]:
+    """Returns the names of attributes that methods of a metric write, or may write into."""
+    own = {name.removesuffix(READ) for name in _stored_later(kind)}
+    return frozenset(own - _of_libraries(Metric))
 
 
 @functools.cache
