@@ -183,12 +183,11 @@ class Attributes:
         persistent = self._module.state_dict().keys() - self._left_out
         passing = {}
         known = {id(own) for own in self._trainer.optimizers}
-        for own in (self._module.named_parameters(), self._module.named_buffers()):
-            for name, tensor in own:
-                if name in persistent:
-                    known.add(id(tensor))
-                else:  # or a module leaves it out of its state
-                    passing[f"{type(self._module).__name__}.{name}"] = tensor
+        for name, tensor in (*self._module.named_parameters(), *self._module.named_buffers()):
+            if name in persistent:
+                known.add(id(tensor))
+            else:  # or a module leaves it out of its state
+                passing[f"{type(self._module).__name__}.{name}"] = tensor
         owners = dict(owners_of(self._trainer, self._module))
         parts = frozenset(map(id, self._module.modules()))
         found = {**dict(_values(owners, parts)), **passing}
