@@ -37,6 +37,11 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
             callback.on_train_end(trainer, module)
 
 
+def begins_later(trainer: Trainer) -> bool:
+    """Tells whether a running mean has not begun though training has."""
+    return trainer.global_step > 0 and bool(_not_begun(trainer, WeightAveraging))
+
+
 def show_trained(trainer: Trainer, module: LightningModule) -> None:
     """Validates the trained weights where no mean has begun: Lightning takes the initial ones."""
     for average in _not_begun(trainer, WeightAveraging):

@@ -70,7 +70,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._structure: Structure | None = None
         self._share: Callable[[], None] = lambda: None  # see `sharing`
         self._named: set[str] = set()  # what no checkpoint can have, or nobody can load
-        self._trains = self._has_stepped = self._has_said = False
+        self._trains = self._has_stepped = self._has_said = self._has_told_of_mean = False
         self._is_unchecked = False  # whether a hook failed before the first step
         self._is_last = False  # whether a last.ckpt is being written
         self.best_model_path = ""  # what Lightning takes `ckpt_path="best"` for
@@ -160,9 +160,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, module)
         averaged.show_trained(trainer, module)
+        self._say_no_mean(trainer)
 
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         averaged.wait(trainer, module)
+        self._say_no_mean(trainer)
         # The default is a name of validation, and there may be none.
         is_due = self._has_validated or not (is_validation(self.monitor) or may_validate(trainer))
         if is_due and self.monitor not in trainer.callback_metrics:
@@ -257,6 +259,14 @@ class Checkpoints(FollowsMetric, Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_score = state["best_score"]
+
+    def _say_no_mean(self, trainer: Trainer) -> None:
+        if not self._has_told_of_mean and averaged.begins_later(trainer):
+            self._has_told_of_mean = True
+            log.info(
+                "no mean yet: until it begins, the trained weights are validated and kept; "
+                "Lightning alone would take the initial ones"
+            )
 
     def _say_what_is_not_logged(self, trainer: Trainer) -> None:
         if not self._has_said:

@@ -40,11 +40,17 @@ def fitted(
 
 
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
-def test_until_a_mean_begins_the_trained_weights_are_validated_and_kept(tmp_path: Path) -> None:
+def test_until_a_mean_begins_the_trained_weights_are_validated_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As it happened: the initial ones were, and a mean that never began left them."""
+    caplog.set_level("INFO")
     losses, weights, best = fitted(tmp_path / "alone")
+    fitted(tmp_path / "at once", EMAWeightAveraging(decay=0.9))
+    assert "no mean yet" not in caplog.text
     mean = EMAWeightAveraging(decay=0.9, update_starting_at_step=1000)
     others, same, best_of_mean = fitted(tmp_path / "never", mean)
+    assert caplog.text.count("no mean yet: until it begins, the trained weights are validated") == 1
     assert others == losses
     assert all(torch.equal(own, same[name]) for name, own in weights.items())
     assert best_of_mean["global_step"] == best["global_step"]
