@@ -491,6 +491,21 @@ def average_whole_numbers(trainer: Trainer) -> None:
     strategy.reduce = average
 
 
+def before_stage(trainer: Trainer, then: Callable[[], None]) -> None:
+    """Calls a function where a training or a test begins, before the first of its hooks.
+
+    Its checkpoint is loaded then. A `BatchSizeFinder` loads another one in the first hook.
+    """
+    made: Any = trainer
+    run_stage = made._run_stage
+
+    def first() -> Any:
+        then()
+        return run_stage()
+
+    made._run_stage = first
+
+
 def before_optimizers(trainer: Trainer, then: Callable[[], None]) -> None:
     """Calls a function once, when a module has its layers, and nothing is made of them yet.
 

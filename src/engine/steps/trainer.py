@@ -28,6 +28,7 @@ from engine.fence.lightning import (
     average_whole_numbers,
     batch_of_epoch,
     batch_of_training,
+    before_stage,
     has_validation,
     hook_of,
     is_within_epoch,
@@ -106,6 +107,7 @@ class BlockTrainer(Trainer):
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is
         self.tested: str | None = None  # the checkpoint of the last test; "": the module as it was
+        self.begun_with = ""  # the checkpoint of the training or the test that runs
         self.only_by_run = False  # whether a training has to be one of a run's, which go on exactly
         self._batches = 0  # of all epochs before
         self._searches = False
@@ -125,6 +127,7 @@ class BlockTrainer(Trainer):
             batch_done=self._end_batch,
             epoch_done=self._end_epoch,
         )
+        before_stage(self, self._note_checkpoint)
         self.has_step_seed = False  # whether a callback seeds each step
         self.own_names = frozenset({*vars(self), *OF_LOOPS})  # others are of a user's
 
@@ -208,6 +211,9 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
+
+    def _note_checkpoint(self) -> None:
+        self.begun_with = str(self.ckpt_path or "")
 
     def _begin_training(self) -> None:
         if not self.log_every_n_steps:  # a search of Lightning's, without our callbacks
@@ -449,7 +455,7 @@ class _Begins(StepCallback):
         signals.let_steps_look(True)
 
     def on_test_end(self, trainer: Any, module: LightningModule) -> None:
-        trainer.tested = str(trainer.ckpt_path or "")
+        trainer.tested = trainer.begun_with
         self._stop_looking()
 
     def on_validation_batch_end(self, *_: Any) -> None:

@@ -301,6 +301,29 @@ def test_around_loading_is_around_each_making_of_loaders(
     assert made == names
 
 
+def test_before_stage_is_before_a_finder_loads_what_it_has_saved(tmp_path: Path) -> None:
+    class Tests(Net):
+        def test_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.log("test/loss", self.layer(batch).square().mean())
+
+    class Tested(Sized):
+        def test_dataloader(self) -> Any:
+            return self.train_dataloader()
+
+    finder = BatchSizeFinder(max_trials=1, steps_per_trial=1, init_val=4)
+    trainer: Any = plain_trainer(tmp_path, logger=False, max_epochs=1)
+    trainer.fit(Tests(), datamodule=(data := Tested(8, 2)))
+    trainer.save_checkpoint(saved := tmp_path / "saved.ckpt", weights_only=False)
+    trainer.callbacks.insert(0, finder)
+    found: list[Any] = []
+    fence.before_stage(trainer, lambda: found.append(trainer.ckpt_path))
+    trainer.test(datamodule=data, ckpt_path=saved, verbose=False, weights_only=True)
+    assert found == [saved]
+    assert finder.optimal_batch_size == 4
+    assert trainer.ckpt_path != saved
+    assert trainer.tested == str(saved)
+
+
 @pytest.mark.parametrize("way", ["test", "validate"])
 def test_beside_loading_is_before_a_loader_is_made_and_before_it_is_iterated_over(
     way: str, tmp_path: Path

@@ -224,6 +224,8 @@ def test_a_batch_size_and_a_rate_are_searched_once(tmp_path: Path) -> None:
     assert log.count("Finished batch size finder") == 2  # once before the kill, once in the test
     assert log.count("Learning rate set to") == 1
     assert "not exact" not in log
+    # As it happened: the checkpoint of the test's own search, which is gone.
+    assert [summary(run)["tested"] for run in (whole, killed)] == ["best.ckpt", "best.ckpt"]
 
 
 @pytest.mark.slow
