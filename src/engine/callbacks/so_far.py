@@ -100,7 +100,7 @@ def so_far(
         "groups": _groups(trainer, module),
         "optimizers": [*optimizers],
         "gradients": move_data_to_device(shared, "cpu"),
-        "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
+        "frozen": [name for name, own in module.named_parameters() if _is_frozen(own)],
         "seen_in_validation": seen_in_validation(trainer),
         "untracked": [name for name, part in parts.items() if _is_untracked(part)],
         "evaluating": [name for name, part in parts.items() if not part.training],
@@ -296,7 +296,7 @@ def resume(
     share()
     trainer.should_stop = trainer.should_stop or saved["stopped"]
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad == (name in saved["frozen"]):
+        if _is_frozen(parameter) != (name in saved["frozen"]):
             parameter.requires_grad_(not parameter.requires_grad)
     for name, part in module.named_modules():
         if part.training == (name in saved["evaluating"]):
@@ -304,6 +304,15 @@ def resume(
         if _is_untracked(part) != (name in saved["untracked"]):
             part.track_running_stats = name not in saved["untracked"]
     return refused
+
+
+def _is_frozen(parameter: nn.Parameter) -> bool:
+    """Tells whether nothing trains a parameter.
+
+    A frozen copy that follows the weights with gradients on has a history, and is no leaf then: so
+    it requires gradients, which no parameter does that is changed in place and trained.
+    """
+    return not (parameter.requires_grad and parameter.is_leaf)
 
 
 def _is_untracked(part: nn.Module) -> bool:

@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor
+from torch import Tensor, nn
 
 from commands import train_in_process
 from engine.callbacks.checkpoints import Checkpoints, why_stopped
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.run.checkpoint.file import WholeFileIO
-from engine.run.folders import LAST
+from engine.run.folders import LAST, PREVIOUS
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 from resuming import RUN
@@ -220,6 +220,31 @@ def test_a_resumed_run_knows_its_best_score(tmp_path: Path) -> None:
     fit(tmp_path, Scored([2.0, 1.5]), resumed, last, max_epochs=3)
     assert resumed.best_score == 1.0
     assert (load(tmp_path, "best")["global_step"], load(tmp_path, "last")["global_step"]) == (5, 15)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_frozen_copy_that_follows_with_gradients_on_is_frozen_in_a_resumed_run(
+    tmp_path: Path,
+) -> None:
+    """As it happened: it has a history, and was to be trained then: RuntimeError "a leaf …"."""
+
+    class Shadowed(LinearRegressor):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shadow = nn.Parameter(torch.zeros(1, 1), requires_grad=False)
+
+        def on_before_zero_grad(self, optimizer: Any) -> None:
+            self.shadow.lerp_(self.network.weight, 0.5)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.network.parameters(), lr=0.1)
+
+    fit(tmp_path, whole := Shadowed(), Checkpoints(3, "val/loss", "min"))
+    assert load(tmp_path, "previous")["so_far"]["frozen"] == ["shadow"]
+    fit(tmp_path, rest := Shadowed(), Checkpoints(3, "val/loss", "min"), tmp_path / PREVIOUS)
+    assert 0 < whole.shadow.item() < whole.network.weight.item()
+    assert rest.shadow.item() == whole.shadow.item()
+    assert rest.network.weight.item() == whole.network.weight.item()
 
 
 def test_last_holds_the_weights_and_the_optimiser(tmp_path: Path) -> None:
