@@ -58,6 +58,12 @@ class Follows(StepCallback):
             self.is_below = True
             (Path(trainer.default_root_dir) / "below.txt").write_text(str(trainer.global_step))
 
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        best: Any = trainer.checkpoint_callback
+        path = Path(best.best_model_path).relative_to(trainer.default_root_dir)
+        with open(Path(trainer.default_root_dir) / "below.txt", "a", encoding="utf-8") as file:
+            file.write(f" {path} {best.best_model_score:.3g} {trainer.is_last_batch}")
+
 
 class Misspelt(StepCallback):
     in_a_stack = "each_job"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, Timer
 from torch import Tensor
@@ -75,10 +76,17 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._is_last = False  # whether a last.ckpt is being written
         self.best_model_path = ""  # what Lightning takes `ckpt_path="best"` for
 
+    @property
+    def best_model_score(self) -> Tensor | None:
+        """Returns the best value of the metric, as Lightning's `ModelCheckpoint` calls it."""
+        return None if self.best_score is None else torch.tensor(self.best_score)
+
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
             if isinstance(other, ModelCheckpoint):
                 _check_files(other, Path(trainer.default_root_dir))
+        if self.best_score is not None:  # of a run that is resumed
+            self.best_model_path = str(Path(trainer.default_root_dir) / BEST)
         self._attributes = Attributes(trainer, module, restored(self._resumed))
         self._structure = Structure(trainer, module)
         if self._resumed:
@@ -288,6 +296,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._is_last = name == LAST
         trainer.save_checkpoint(run_dir / name, weights_only=False)
         self._is_last = False
+        if name == BEST:
+            self.best_model_path = str(run_dir / name)
         if name == LAST and trainer.is_global_zero:
             note_training(run_dir)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
@@ -245,6 +245,43 @@ def test_a_frozen_copy_that_follows_with_gradients_on_is_frozen_in_a_resumed_run
     assert 0 < whole.shadow.item() < whole.network.weight.item()
     assert rest.shadow.item() == whole.shadow.item()
     assert rest.network.weight.item() == whole.network.weight.item()
+
+
+def test_modules_find_the_best_checkpoint_as_in_lightning(tmp_path: Path) -> None:
+    """As it happened: the path was "" until training had ended, and the score an AttributeError."""
+
+    class Asks(Scored):
+        def ask(self) -> None:
+            best: Any = self.trainer.checkpoint_callback
+            if best.best_model_path:
+                step = torch.load(best.best_model_path, weights_only=True)["global_step"]
+                self.said.append((best.best_model_score.item(), step))
+
+        on_train_epoch_start = on_train_end = ask
+
+    def asked(folder: Path, scores: list[float], *callbacks: Any, last: Path | None = None) -> Any:
+        folder.mkdir(exist_ok=True)
+        module = Asks(scores)
+        module.said = said = []  # type: ignore[assignment]
+        options: dict[str, Any] = {"logger": False, "enable_checkpointing": True}
+        trainer = plain_trainer(folder, callbacks=[*callbacks], max_epochs=3, **options)
+        trainer.fit(module, data(), ckpt_path=last, weights_only=True)
+        return said
+
+    options: dict[str, Any] = {"monitor": "val/score", "mode": "min"}
+    right = asked(tmp_path / "theirs", [2, 1, 3], ModelCheckpoint(tmp_path / "theirs", **options))
+    assert asked(tmp_path, [2, 1, 3], Checkpoints(1000, **options)) == right
+    assert right == [(2, 5), (1, 10), (1, 10)]
+    # A run that is resumed knows it before a validation; the callback that is listed first is told.
+    (short := tmp_path / "short").mkdir()
+    fit(short, Scored([1.0]), Checkpoints(1000, **options), max_epochs=1)
+    rest = asked(short, [2, 3], Checkpoints(1000, **options), last=short / LAST)
+    assert rest == [(1, 5)] * 3
+    for order, ends in ((1, (3, 15)), (-1, (1, 10))):
+        folder = tmp_path / str(order)
+        most = ModelCheckpoint(folder / "most", monitor="val/score", mode="max")
+        both = [most, Checkpoints(1000, **options)][::order]
+        assert asked(folder, [2, 1, 3], *both)[-1] == ends
 
 
 def test_last_holds_the_weights_and_the_optimiser(tmp_path: Path) -> None:

@@ -569,6 +569,7 @@ def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:
     """As it happened: the first job's callback said it for all."""
     words = [*FEW, "seed=1,0,3", "datamodule.steps_per_epoch=60", "trainer.log_every_n_steps=1"]
     words += ["+callbacks.mine._target_=unlike_callbacks.Follows", "+callbacks.mine.bound=0.05"]
+    words += ["callbacks.checkpoints.monitor=train/loss"]  # which best is told, too
     below = []
     for is_stacked in (True, False):
         made = sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
