@@ -193,10 +193,11 @@ class Attributes:
         found = {**dict(_values(owners, parts)), **passing}
         reached = set(map(id, owners.values()))
         saved = frozenset(known)
-        return {
-            path: _Marked(value, [values.mark(value, saved), _some(value, reached)], path in passing)
-            for path, value in found.items()
-        }
+        marked = {}
+        for path, value in found.items():
+            mark = [values.mark(value, saved), _some(value, reached)]
+            marked[path] = _Marked(value, mark, path in passing)
+        return marked
 
 
 def restore(
