@@ -37,6 +37,8 @@ class JoblibLauncher(WorkerLauncher):
 
         from joblib.externals.loky import ProcessPoolExecutor
 
+        if any(work.job and work.job.launched_as for work in works):
+            self.close()  # a process that has seen the files of before may find nothing to do again
         todo = deque(enumerate(works))
         most = self.n_jobs or self.at_once()
         running: dict[Future[float | Exception], tuple[int, Any]] = {}

@@ -24,6 +24,7 @@ from engine.door import Task
 from engine.errors import UserError
 from engine.fence.hydra import registries
 from engine.launch.worker import Work, cores
+from engine.run import identity
 from engine.sweep import gpus
 from engine.sweep.jobs import answer_text, own_words
 
@@ -76,17 +77,20 @@ class WorkerLauncher(Launcher):
         ]
         names = own_words(job_overrides)
         returns = [JobReturn(overrides=work.overrides, status=JobStatus.FAILED) for work in works]
-        with closing(self.answers(works)) as answers:
-            for count, (number, answer) in enumerate(answers, start=1):
-                signals.heed()
-                returns[number].return_value = answer
-                if not isinstance(answer, Exception):
-                    returns[number].status = JobStatus.COMPLETED
-                job = works[number].job
-                own = job and not names[number] and job.folder  # alone, as it is tried again
-                name = " ".join(names[number]) or (own.name if own else "the job")
-                said = answer_text(answer, job)
-                log.info("%d of %d: %s: %s", count, len(works), name, said)
+        try:
+            with closing(self.answers(works)) as answers:
+                for count, (number, answer) in enumerate(answers, start=1):
+                    signals.heed()
+                    returns[number].return_value = answer
+                    if not isinstance(answer, Exception):
+                        returns[number].status = JobStatus.COMPLETED
+                    job = works[number].job
+                    own = job and not names[number] and job.folder  # alone, as it is tried again
+                    name = " ".join(names[number]) or (own.name if own else "the job")
+                    said = answer_text(answer, job)
+                    log.info("%d of %d: %s: %s", count, len(works), name, said)
+        finally:
+            identity.forget()  # the jobs have looked at files later than this process
         return returns
 
     @abstractmethod

@@ -127,6 +127,12 @@ def _is_package(name: str) -> bool:
     return file is None or file.is_dir() or file.name == "__init__.py"
 
 
+def forget() -> None:
+    """Forgets the sources, as they may be others by now."""
+    for cached in (_followed, _is_users, source, _file_of):
+        cached.cache_clear()
+
+
 def file_name(name: str) -> str:
     """Returns the name of a module's file, for a message."""
     return f"{name.rpartition('.')[2]}.py"

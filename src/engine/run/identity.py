@@ -57,6 +57,12 @@ class Changed(NamedTuple):
         parts = [self.data] * bool(self.data) + [f"code ({', '.join(self.code)})"] * bool(self.code)
         return f"{' and '.join(parts)} changed"
 
+    @property
+    def mark(self) -> str:
+        """Returns what a table says of a run that has ended: `other data`, `stale (lenet.py)`."""
+        stale = f"stale ({', '.join(self.code)})" if self.code else ""
+        return f"other {self.data}" if self.data else stale
+
 
 def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, Any]:
     """Returns what a run is made of.
@@ -96,6 +102,16 @@ def look_again(made_of: dict[str, Any], config: Config) -> None:
     for looked in (_is_path, state_of_files):
         looked.cache_clear()
     made_of["data"] |= _files_of_data(config, is_known=False)
+
+
+def forget() -> None:
+    """Forgets what this process knows of code and data: other processes have run jobs since.
+
+    Those have recorded the files as they were by then.
+    """
+    for cached in (_is_path, _file_digest, _digest_now, state_of_files, _content):
+        cached.cache_clear()
+    code.forget()
 
 
 def save(run_dir: Path, made_of: dict[str, Any]) -> None:

@@ -37,8 +37,8 @@ class State(NamedTuple):
         summary: how the job ended; empty while it has not.
         changed: what of data and code is other than when the job began.
         is_due: whether the sweep is to run the job: it has not ended, or is to be run again.
-        has_ended: whether the job ran to an end, with the data as they are now. A failure is an
-            end. Pruning is an end for the study that pruned the job, and for no other.
+        has_ended: whether the job ran to an end. A failure is an end. Pruning is an end for the
+            study that pruned the job, and for no other.
         is_over: whether the job is not to go on from what its folder has.
     """
 
@@ -165,27 +165,20 @@ class Job:
         is_forced = self.is_forced
         ended = summary.get("status")
         study = self.config.get("sweep.trial.study")
-        is_end = ended in ENDS or (ended == "pruned" and summary.get("study") == study)
-        if is_end and is_forced:
-            status = "to run again"
-        elif is_end and changed.data:
-            status = f"other {changed.data}"
-        elif is_end and changed.code:
-            status = f"stale ({', '.join(changed.code)})"
-        elif is_end:
-            status = str(ended)
+        has_ended = ended in ENDS or (ended == "pruned" and summary.get("study") == study)
+        if has_ended:
+            status = "to run again" if is_forced else changed.mark or str(ended)
         elif self.error:
             status = "failed"
         elif locks.is_held(self._lock):
             status = "running"
         else:
             status = "interrupted" if folder else "new"
-        has_ended = is_end and not changed.data
         retry = self.treated["retry"]
         is_retried = (retry == "stale" and bool(changed.code)) or (
             retry == "failed" and ended in ("failed", "diverged", BROKEN)
         )
-        is_due = not has_ended or is_forced or is_retried
+        is_due = not has_ended or bool(changed.data) or is_forced or is_retried
         is_over = is_forced or any(changed) or ended in ("diverged", BROKEN)
         return State(status, folder, summary, changed, is_due, has_ended, is_over)
 

@@ -6,7 +6,9 @@ import subprocess
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import joblib
 import pytest
@@ -149,11 +151,29 @@ def test_a_signal_does_not_lose_a_process_that_is_just_being_started(
             done.append("ended")
 
     monkeypatch.setattr(joblib.externals.loky, "ProcessPoolExecutor", Pool)
-    work: Any = None
+    work: Any = SimpleNamespace(job=None)
     answers = JoblibLauncher(n_jobs=1).answers([work])
     with pytest.raises(signals.Interrupted), signals.heeded(signal.SIGTERM), closing(answers):
         next(answers)
     assert done == ["made", "started", "ended"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_job_that_runs_again_has_a_new_process(again: bool, tmp_path: Path) -> None:
+    """A process of before an edit finds that the job has ended as it is to be."""
+    launcher = JoblibLauncher(n_jobs=1)
+    of_before: Any = mock.Mock()
+    of_before.submit.return_value = ended = Future[float]()
+    ended.set_result(0.25)
+    new: Any = mock.Mock()
+    new.submit.return_value = anew = Future[float]()
+    anew.set_result(0.5)
+    launcher.idle.append(of_before)
+    work: Any = SimpleNamespace(job=mock.Mock(launched_as=(tmp_path, 3) if again else None))
+    with mock.patch("joblib.externals.loky.ProcessPoolExecutor", return_value=new):
+        assert list(launcher.answers([work])) == [(0, 0.5 if again else 0.25)]
+    assert of_before.shutdown.call_count == again
+    assert launcher.idle == [new if again else of_before]
 
 
 def workers() -> set[str]:

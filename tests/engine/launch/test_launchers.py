@@ -1,10 +1,12 @@
 """What all launchers have in common: the README's words, options, and how a sweep is stopped."""
 
+import hashlib
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,12 @@ from typing import Any
 import pytest
 
 from commands import environment, killable, run_train
+from engine.config.resolved import Config
 from engine.errors import WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work
+from engine.run import identity
+from engine.signals import Interrupted
 from launching import (
     CURVE,
     ENDLESS,
@@ -73,6 +78,14 @@ class Kills(WorkerLauncher):
         yield from ((number, WorkerLost()) for number, _ in enumerate(works))
 
 
+def set_up(launcher: Any, jobs: dict[int, Any]) -> WorkerLauncher:
+    """Gives a launcher what Hydra does."""
+    launcher.hydra_context = launcher.config = object()
+    launcher.task = SimpleNamespace(door=SimpleNamespace(module="mine.train"), jobs=jobs)
+    launcher.state = {}
+    return launcher  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize(
     ("folder", "name"), [(Path("sweeps/linear/seed=3-0123"), "seed=3-0123"), (None, "the job")]
 )
@@ -81,11 +94,8 @@ def test_a_job_that_is_tried_alone_is_named_by_its_folder(
 ) -> None:
     """As it happened: of three killed jobs, each was "1 of 1: the job"."""
     caplog.set_level("INFO")
-    launcher: Any = Kills()
-    launcher.hydra_context = launcher.config = object()
     job = SimpleNamespace(folder=folder, summary={})
-    launcher.task = SimpleNamespace(door=SimpleNamespace(module="mine.train"), jobs={0: job})
-    launcher.state = {}
+    launcher = set_up(Kills(), {0: job})
     launcher.launch([["seed=3"]], 0)
     launcher.launch([["seed=3"], ["seed=4"]], 0)
     assert caplog.messages == [
@@ -93,6 +103,52 @@ def test_a_job_that_is_tried_alone_is_named_by_its_folder(
         "1 of 2: seed=3: its process was killed",
         "2 of 2: seed=4: its process was killed",
     ]
+
+
+class Edits(WorkerLauncher):
+    """A launcher while whose workers run somebody writes files; it is interrupted, maybe."""
+
+    def __init__(self, texts: dict[Path, str], is_interrupted: bool) -> None:
+        self.texts, self.is_interrupted = texts, is_interrupted
+
+    def answers(self, works: Sequence[Work]) -> Answers:
+        for path, text in self.texts.items():
+            path.write_text(text)
+        if self.is_interrupted:
+            raise Interrupted(130)
+        yield 0, 0.5
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_files_that_change_while_workers_run_are_looked_at_anew(
+    is_interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: the table called jobs of the edited file stale, and finished those before."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "data").mkdir()
+    module, data = tmp_path / f"edited_{is_interrupted}.py", tmp_path / "data/rows.csv"
+    old, new = {module: "A = 1\n", data: "1, 2"}, {module: "A = 2\n", data: "1, 2, 3"}
+    config = Config({"datamodule": {"_target_": "mine.Rows", "folder": str(data.parent)}})
+
+    def found(of: dict[Path, str]) -> identity.Changed:
+        """Compares with a record of files, as a worker makes it."""
+        content = hashlib.sha256(of[data].encode()).hexdigest()[:16]
+        known = {"digest": None, "files": "of the worker's", "content": {"0:rows.csv": content}}
+        digest = hashlib.sha256(of[module].strip().encode()).hexdigest()[:16]
+        made = {"data": known, "code": {module.stem: digest}, "begins_from": None}
+        made["data"] |= {"samples": {}, "classes": []}
+        identity.save(tmp_path, {**made, "versions": {}})
+        return identity.changed(tmp_path, config)
+
+    for path, text in old.items():
+        path.write_text(text)
+    both = identity.Changed("data", (module.name,))
+    assert (found(old), found(new)) == (identity.Changed(), both)
+    interrupted = pytest.raises(Interrupted) if is_interrupted else nullcontext()
+    with interrupted:
+        set_up(Edits(new, is_interrupted), {}).launch([["seed=3"]], 0)
+    assert (found(old), found(new)) == (both, identity.Changed())
 
 
 @pytest.mark.parametrize(

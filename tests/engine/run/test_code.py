@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.resolved import Config
 from engine.run import code
+from engine.run.code import forget
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +20,6 @@ def nothing_known() -> Iterator[None]:
     forget()
     for name in set(sys.modules) - before:
         del sys.modules[name]
-
-
-def forget() -> None:
-    for cached in (code.source, code._file_of, code._is_users, code._followed):
-        cached.cache_clear()
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.report.read.collect import collect
 from engine.run import code, identity
+from engine.run.identity import forget
 from identical import assert_bit_identical
 from moments import as_killed
 
@@ -59,14 +60,6 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     forget()
     for name in [name for name in sys.modules if name.startswith("own_package")]:
         del sys.modules[name]
-
-
-def forget() -> None:
-    """Forgets what this process knows of files, as a new process has nothing."""
-    of_code = (code.source, code._file_of, code._is_users, code._followed)
-    of_data = (identity.state_of_files, identity._content, identity._digest_now)
-    for cached in (*of_code, *of_data, identity._is_path, identity._file_digest):
-        cached.cache_clear()
 
 
 def words(log_dir: Path, root: Path) -> list[str]:

@@ -129,6 +129,26 @@ def test_a_clock_that_was_set_back_changes_nothing(ended: Path) -> None:
     assert forced(ended) == [*WORDS]
 
 
+def test_a_job_whose_data_change_once_it_has_run_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor has it lost its worker; the next sweep runs it again."""
+    jobs, worker = made(tmp_path, *WORDS), Worker()
+
+    def launch(jobs: Sequence[Job]) -> list[JobReturn]:
+        returns = worker(jobs)
+        monkeypatch.setattr(identity, "changed", lambda *_: identity.Changed(data="data"))
+        return returns
+
+    states = run_all(jobs, launch)
+    assert worker.ran == [*WORDS]
+    assert [now.status for now in states] == ["other data"] * 3
+    assert [job.error for job in jobs] == [None] * 3
+    conclude(jobs, states, "mine.train")  # raises nothing
+    run_all(made(tmp_path, *WORDS), worker)
+    assert worker.ran == [*WORDS] * 2
+
+
 def test_a_job_that_did_not_run_again_is_a_failure(ended: Path) -> None:
     (job,) = made(ended, "seed=1")
     job.treated["force"] = True
