@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 MANY = 100  # trials: to compare one takes 30 ms
 # What a run without validation was compared by before it was by its last pass.
 OF_BEFORE = [f"{name}, {summaries.LAST_VALUE}" for name in summaries.TRAINING_LOSSES]
+GONE = "without a folder of this config"
 ANEW = "To begin a new search: hydra.sweeper.study_name=NAME"
 # By all other options, a study draws its trials or prunes them.
 NOT_DRAWN_BY = ("n_trials", "n_jobs", "direction", "storage", "study_name")
@@ -92,8 +93,7 @@ class Search:
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
         self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
         self._has_warned = False
-        # Trials whose values are of other code, or whose folders are gone: what the table says.
-        self._marks: dict[int, str] | None = None
+        self._jobs: dict[int, Job] = {}  # of trials, by number: to compose one takes long
         self._token = ""  # of a forced search
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
@@ -200,27 +200,28 @@ class Search:
                 f"{now}.\n{ANEW}"
             )
         states = self._states(study)
+        marks = _marks(study, states)
         ended = f"of {messages.counted(len(states), 'ended trial')}"
         self._say_what_drew(study)
-        if others := [own for own in states.values() if own.status.startswith("other ")]:
+        if others := [number for number in marks if states[number].changed.data]:
             raise UserError(
-                f"{len(others)} {ended} had {others[0].status}, and a search goes by the values of "
+                f"{len(others)} {ended} had {marks[others[0]]}, and a search goes by the values of "
                 f"all.\n{ANEW}"
             )
         treated = self.base.treated
         again = "sweep.force=true" if treated["force"] else f"sweep.retry={treated['retry']}"
-        due = [own for own in states.values() if own.is_due and own.folder]
+        due = [now for now in states.values() if now.is_due and now.folder]
         if due and (treated["force"] or treated["retry"]):
             log.warning(
                 "%s: leaves %d %s as they are: a study is told once how a trial ends.\n%s",
                 *(again, len(due), ended, ANEW),
             )
-        if self._marks:
+        if marks:
             log.warning(
                 "%d %s: %s. The search goes by their values.\n%s",
-                len(self._marks),
+                len(marks),
                 ended,
-                ", ".join(dict.fromkeys(self._marks.values())),
+                ", ".join(dict.fromkeys(marks.values())),
                 ANEW,
             )
 
@@ -241,23 +242,23 @@ class Search:
             study.set_user_attr("drawn by", now)
 
     def _states(self, study: Study) -> dict[int, State]:
-        """Reads the states of the jobs of all trials that have ended; notes what a table says."""
+        """Reads the states of the jobs of all trials that have ended, by number."""
         ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        states = {trial.number: self._job(trial).state() for trial in ended}
-        self._marks = {
-            trial.number: "without a folder of this config" if status == "new" else status
-            for trial, (status, *_) in zip(ended, states.values(), strict=True)
-            if status.startswith(("stale", "other"))
-            or (status == "new" and trial.value is not None)
-        }
-        return states
+        return {trial.number: self._job(trial).state() for trial in ended}
 
     def _params(self, trial: FrozenTrial) -> list[str]:
         # Whoever has made the study may have given the trial further ones.
         return space.words({key: trial.params[key] for key in self.space})
 
     def _job(self, trial: FrozenTrial) -> Job:
-        """Composes the job of a trial, whose value has to be one of the code as it is."""
+        """Returns the job of a trial, whose value has to be one of the code as it is."""
+        if trial.number not in self._jobs:
+            self._jobs[trial.number] = self._composed(trial)
+        job = self._jobs[trial.number]
+        job.token = self._token  # equal trials are one job, which begins anew once
+        return job
+
+    def _composed(self, trial: FrozenTrial) -> Job:
         study = _quoted(self.name)
         monitor = self.base.config.get("callbacks.checkpoints.monitor")
         callback = (
@@ -267,9 +268,7 @@ class Search:
         )
         word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         retry = [] if self.base.treated["retry"] else ["sweep.retry=stale"]
-        job = self.make_job([*self.fixed, *retry, *self._params(trial), word])
-        job.token = self._token  # equal trials are one job, which begins anew once
-        return job
+        return self.make_job([*self.fixed, *retry, *self._params(trial), word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tells the study how a trial ended.
@@ -280,10 +279,13 @@ class Search:
         Raises:
             RunFailed, UserError: if the job's files could not be written.
         """
-        status, folder, summary, *_ = job.state()
+        now = job.state()
+        folder, summary = now.folder, now.summary
         signals.heed()
         if isinstance(job.error, NotWritten | Stopped):
             raise job.error  # the trial stays begun, and the same command goes on with it
+        # With a value of other code or data, it has finished all the same.
+        status = str(summary["status"]) if now.has_ended and not job.error else "failed"
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
         found = summaries.objective_of(summary)
@@ -345,13 +347,11 @@ class Search:
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        if study and self._marks is None:
-            self._states(study)
         return self._table(study)
 
     def _table(self, study: Study | None) -> str:
-        marks, sweep_dir = self._marks or {}, self.base.sweep_dir
-        return table(study, self.n_trials, marks, sweep_dir, self.untyped)
+        marks = _marks(study, self._states(study)) if study else {}
+        return table(study, self.n_trials, marks, self.base.sweep_dir, self.untyped)
 
     def conclude(self, door: str) -> None:
         """Shows the table of the trials, and the commands that look at them.
@@ -376,6 +376,20 @@ class Search:
             raise self.mistake or RunFailed("no trial finished with a number")
         if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             raise RunFailed("a trial failed")
+
+
+def _marks(study: Study, states: Mapping[int, State]) -> dict[int, str]:
+    """Returns what to say of trials whose values are of other data or code, or have no folder.
+
+    A trial without a value has no mark: no search goes by it.
+    """
+    valued = {t.number for t in study.get_trials(deepcopy=False) if t.value is not None}
+    marks = {
+        number: now.changed.mark * now.has_ended if now.folder else GONE
+        for number, now in states.items()
+        if number in valued
+    }
+    return {number: mark for number, mark in marks.items() if mark}
 
 
 def _quoted(text: str) -> str:

@@ -207,10 +207,9 @@ def table(
             said = f"{trial.user_attrs.get('folder')}/train.log"
             if how == "failed" and (sweep_dir / said).is_file():
                 lines.append(f"         {said}")
-    counts = Counter(map(status, trials))
+    counts = Counter(marks.get(trial.number, status(trial)) for trial in trials)
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    numbers += "".join(f", {number} {text}" for text, number in Counter(marks.values()).items())
     if more := best[SHOWN:]:
         lines.append(f"  {len(more)} more have finished, none of them better; a report has all.")
     # A study may have more than are asked for.
@@ -223,4 +222,6 @@ def table(
 
 def status(trial: FrozenTrial) -> str:
     """Returns how a trial's job ended; `running` before the study knows, even if interrupted."""
+    if trial.state == TrialState.FAIL:
+        return "failed"
     return str(trial.user_attrs.get("status", trial.state.name.lower()))

@@ -21,10 +21,11 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from commands import ROOT, composed, run_train
+from engine.errors import RunFailed
 from engine.run import folders, identity
 from engine.run import summaries as of_runs
 from engine.search import study
-from engine.search.search import Search
+from engine.search.search import Search, _marks
 from engine.search.trials import Trials, table
 from engine.sweep.jobs import State
 from searching import (
@@ -40,6 +41,7 @@ from searching import (
     told,
     trials,
 )
+from sweeping import made
 
 
 @pytest.mark.slow
@@ -289,25 +291,81 @@ def test_values_of_other_code_and_of_other_data_are_not_mixed_without_a_word(
     assert len(before) == 2
     with changed_since(before, identity.Changed(data="data")):
         said = refused(capsys, *command(tmp_path, *search, "n_trials=3"))
-    assert said == (
-        "error: 2 of 2 ended trials had other data, and a search goes by the values of all.\n"
-        "To begin a new search: hydra.sweeper.study_name=NAME\n"
+        forced = refused(capsys, *command(tmp_path, *search, "n_trials=3", "sweep.force=true"))
+    assert (
+        said
+        == forced
+        == (
+            "error: 2 of 2 ended trials had other data, and a search goes by the values of all.\n"
+            "To begin a new search: hydra.sweeper.study_name=NAME\n"
+        )
     )
     assert len(trials(tmp_path)) == 2
     with changed_since(before, identity.Changed(code=("mine.py",))):
         caplog.clear()
         run_train(*command(tmp_path, *search, "n_trials=3", "sweep.dry_run=true"))
-        assert "3 trials: 2 finished, 1 to come, 2 stale (mine.py)" in caplog.text
+        assert "3 trials: 2 stale (mine.py), 1 to come" in caplog.text
         caplog.clear()
         run_train(*command(tmp_path, *search, "n_trials=3"))
         assert "2 of 2 ended trials: stale (mine.py). The search goes" in caplog.text
-        assert "3 trials: 3 finished, 2 stale (mine.py)" in caplog.text
+        assert "3 trials: 2 stale (mine.py), 1 finished" in caplog.text
         # A new search runs such a job again, as it needs a value of the code as it is.
         name = "hydra.sweeper.study_name=anew"
         run_train(*command(tmp_path, *search, name, "n_trials=2"))
     assert {path.name for path in before} == {
         path.name.removesuffix(".1") for path in folder(tmp_path).glob("*.1")
     }
+
+
+@pytest.mark.parametrize(
+    "change", [identity.Changed(code=("mine.py",)), identity.Changed(data="data")]
+)
+def test_a_trial_has_finished_though_code_or_data_have_changed_by_then(
+    change: identity.Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: it counted as failed for ever, and the search lost its value."""
+    named = {"metric": "val/loss", "taken": "best epoch", "mode": "min"}
+    ends: list[dict[str, Any]] = [
+        {"status": "finished", "objective": 0.5, "objective_of": named},
+        {"status": "diverged", "error": "nan at step 3"},
+        {"status": "pruned"},
+        {"status": "failed", "error": "OSError: no"},
+        {},  # its worker was killed
+        {"status": "finished", "objective": 0.25, "objective_of": named},  # before; killed since
+    ]
+    shared = optuna.create_study(study_name="s")
+    rates: Any = {"lr": FloatDistribution(0.1, 1)}
+    trials = Trials(shared, options(), rates, len(ends), tmp_path / ".locks")
+    direction = StudyDirection.MINIMIZE
+    search: Any = SimpleNamespace(direction=direction, mistake=None, _check_direction=mock.Mock())
+    monkeypatch.setattr(identity, "changed", lambda *_: change)
+    states = {}
+    for job, end in zip(made(tmp_path, *(f"seed={n}" for n in range(6))), ends, strict=True):
+        ((number, lock),) = trials.claim().items()
+        run_dir = tmp_path / f"{number}-{job.hash}"
+        folders.save_config(run_dir, job.config, "project.train")
+        if end:
+            of_runs.save(run_dir, {**end, "config_hash": job.config.hash})
+        if number > 3:
+            job.error = RunFailed("its process was killed")
+        Search._tell(search, trials, number, job)
+        states[number] = job.state()
+        lock.release()
+    assert [(trial.state, trial.value) for trial in shared.trials] == [
+        (COMPLETE, 0.5),
+        (COMPLETE, math.inf),
+        (TrialState.PRUNED, None),
+        *[(FAIL, None)] * 3,
+    ]
+    marks = _marks(shared, states)
+    assert marks == dict.fromkeys((0, 1), change.mark)
+    shown = re.sub(r"\x1b\[\d*m", "", table(shared, 6, marks, tmp_path)).splitlines()
+    assert shown[-3:-1] == [
+        f"6 trials: 2 {change.mark}, 1 pruned, 3 failed",
+        f"best, {change.mark}:",
+    ]
+    assert shown[1].split()[:3] == ["0", "finished", "0.5"]
+    assert shown[2].strip() == change.mark
 
 
 def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
@@ -329,9 +387,8 @@ def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
     shutil.rmtree(folder(tmp_path) / finished.user_attrs["folder"])
     caplog.clear()
     failed_in_part(*search)
-    assert (
-        "2 trials: 1 failed, 1 finished, 1 without a folder of this config"
-        in caplog.text.replace("1 finished, 1 failed", "1 failed, 1 finished")
+    assert "2 trials: 1 failed, 1 without a folder of this config" in re.sub(
+        r"(1 without .*), (1 failed)", r"\2, \1", caplog.text
     )
 
 

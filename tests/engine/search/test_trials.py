@@ -244,7 +244,7 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         {
             "state": FAIL,
             "value": math.nan,
-            "status": "finished",
+            "status": "stale (net.py)",  # as a study of before was told
             "error": "summary.json has no objective",
             "folder": "lr=0.5-cdef0123",
         },
@@ -269,9 +269,9 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         "         lr=0.25: no",
         "      2  diverged                           lr=0.5 hidden=7 init=he",
         "         train/loss is nan at step 3",
-        "      4  finished                           lr=0.005975 hidden=36 init=he",
+        "      4  failed                             lr=0.005975 hidden=36 init=he",
         "         summary.json has no objective",
-        "6 trials: 2 failed, 1 diverged, 2 finished, 1 to come",
+        "6 trials: 3 failed, 1 diverged, 1 finished, 1 to come",
         "best:",
         "  lr=0.123456789 hidden=8 init=xavier",
     ]
@@ -282,11 +282,11 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
     # A study goes on with another number.
     fewer = trials.table(made.study, 3, {}, tmp_path, ["seed=3"]).splitlines()
     assert fewer[-1] == "  seed=3 lr=0.123456789 hidden=8 init=xavier"
-    assert fewer[-3] == "5 trials: 2 failed, 1 diverged, 2 finished"
+    assert fewer[-3] == "5 trials: 3 failed, 1 diverged, 1 finished"
     marked = trials.table(made.study, 6, {3: "stale (net.py)"}, tmp_path)
     marked = re.sub(r"\x1b\[\d*m", "", marked)
     assert marked.splitlines()[2] == "         stale (net.py)"
     assert marked.splitlines()[-3:-1] == [
-        "6 trials: 2 failed, 1 diverged, 2 finished, 1 to come, 1 stale (net.py)",
+        "6 trials: 3 failed, 1 diverged, 1 stale (net.py), 1 to come",
         "best, stale (net.py):",
     ]
