@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
+from filelock import FileLock
+
 from engine import files, locks
 
 
@@ -23,10 +25,12 @@ def started(path: Path) -> str:
 
     A sweep that was interrupted, or that another process is at, has one already.
     """
-    token = read(path)
-    if not token:
-        token = uuid4().hex
-        write(path, token)
+    files.make_folder(path.parent)
+    with files.writing(path), FileLock(path.with_suffix(".lock")):
+        token = read(path)
+        if not token:
+            token = uuid4().hex
+            write(path, token)
     return token
 
 

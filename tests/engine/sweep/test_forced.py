@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from engine.errors import NotWritten, RunFailed, UserError, WorkerLost
 from engine.run import folders, identity
 from engine.run.summaries import save
 from engine.signals import Interrupted
+from engine.sweep import forced as of_sweeps
 from engine.sweep.jobs import Job, conclude, run_all
 from sweeping import made
 
@@ -172,6 +174,26 @@ def test_a_plain_sweep_ends_a_forced_one_that_was_interrupted(ended: Path) -> No
     forced(ended, stops_in="seed=2")
     run_all(made(ended, *WORDS), Worker())
     assert forced(ended) == [*WORDS]
+
+
+def test_two_sweeps_that_begin_at_once_have_one_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: each had its own, and so each ran all jobs."""
+    place = of_sweeps.place(tmp_path, ["0123", "4567"])
+    tokens: list[str] = []
+    other = threading.Thread(target=lambda: tokens.append(of_sweeps.started(place)))
+
+    def slowly(path: Path, token: str, write: Any = of_sweeps.write) -> None:
+        if threading.current_thread() is not other:
+            other.start()
+            other.join(0.2)  # seconds: without a lock, the other one ends in less
+        write(path, token)
+
+    monkeypatch.setattr(of_sweeps, "write", slowly)
+    tokens.append(of_sweeps.started(place))
+    other.join()
+    assert tokens == [place.read_text()] * 2
 
 
 def test_a_sweep_of_which_a_job_is_refused_has_ended(ended: Path) -> None:
