@@ -193,10 +193,10 @@ class OwnFile:
         """Returns the open file; another one if somebody has put another one in its place."""
         if self._file and not (found and os.path.samestat(found, os.fstat(self._file.fileno()))):
             self.close()
-        if not self._file:
-            # A file that is gone meanwhile is not made: it would be an empty one for who reads it.
-            new = 0 if found else os.O_CREAT | os.O_EXCL
-            self._file = FileIO(os.open(self.path, os.O_WRONLY | os.O_APPEND | new, 0o666), "ab")
+        if not self._file and found:
+            self._file = open(self.path, "ab", buffering=0, opener=_that_is_there)  # noqa: SIM115
+        elif not self._file:
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115
         return self._file
 
     def _append(self, file: FileIO, content: bytes) -> None:
@@ -250,6 +250,11 @@ class OwnFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_file": None}  # another process opens it for itself
+
+
+def _that_is_there(path: str, flags: int) -> int:
+    """Opens a file, and makes none: it would be an empty one for whoever reads it then."""
+    return os.open(path, flags & ~os.O_CREAT)
 
 
 def _found(path: Path) -> os.stat_result | None:

@@ -85,7 +85,7 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
 
     Torch's optimisers say so which numbers they take. A user's may change what is in a file: so
     call it within `put_back`, once `check` has imported what the config names. Mistakes that may
-    be of the number, or of the length of training, which stand for others, are found later.
+    be of the number, its group, or the length of training, which stand for others, come up later.
 
     Args:
         config: as `check` takes it.
@@ -102,19 +102,20 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
     if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
         return
     checked.add(text)
+    module = objects.located(config["module"][TARGET], "module")
+    of_ours = SupervisedModule.configure_optimizers
+    has_own_groups = getattr(module, "configure_optimizers", of_ours) is not of_ours
     looked: list[str] = []  # at what only stands for something of the training
     with blamed_on("optimizer"):
         make = objects.build(node, "optimizer")
         try:
-            optimizer = make(_parameters(looked))
+            optimizer = make(_Parameters(looked))
         except Exception:
             if looked and not make.func.__module__.startswith("torch.optim."):
                 return  # `fit_to` tries it on the model's own
             raise
     if schedule:
-        module = objects.located(config["module"][TARGET], "module")
-        of_ours = SupervisedModule.configure_optimizers
-        has_own_groups = getattr(module, "configure_optimizers", of_ours) is not of_ours
+        has_rates = any(isinstance(value, list) for value in schedule.values())  # one a group
 
         def rates(interval: str, frequency: int) -> float:
             looked.append("length")
@@ -125,13 +126,32 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
             try:
                 configured(made, optimizer, rates)
             except Exception:
-                if not has_own_groups and not (ends and "length" in looked):
+                if not (has_own_groups and has_rates) and not (ends and "length" in looked):
                     raise
 
 
-def _parameters(looked: list[str]) -> Iterator[nn.Parameter]:
-    looked.append("parameters")
-    yield nn.Parameter(torch.zeros(1, 1))  # some optimisers take matrices only
+class _Parameters(list[nn.Parameter]):
+    """One matrix, as some optimisers take no others, that stands for all parameters.
+
+    Args:
+        looked: gets a word when somebody looks at it.
+    """
+
+    def __init__(self, looked: list[str]) -> None:
+        super().__init__([nn.Parameter(torch.zeros(1, 1))])
+        self._looked = looked
+
+    def __len__(self) -> int:
+        self._looked.append("parameters")
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[nn.Parameter]:
+        self._looked.append("parameters")
+        return super().__iter__()
+
+    def __getitem__(self, index: Any) -> Any:
+        self._looked.append("parameters")
+        return super().__getitem__(index)
 
 
 def _is_optimizer(node: Any) -> bool:

@@ -1,7 +1,11 @@
 """Checks that the machine has what the Trainer is to use."""
 
+import importlib.util
+from collections.abc import Iterable
+
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import DeviceStatsMonitor
 
 from engine.config.keys import STRATEGY, TARGET
 from engine.config.resolved import Config
@@ -70,3 +74,11 @@ def check_shares(trainer: Trainer, module: LightningModule, data: object) -> str
         f"{processes} processes have unequal shares of a batch of {' and of '.join(uneven)}, and "
         f"average the gradients of {name}: these are not those of one process."
     )
+
+
+def check_statistics(trainer: Trainer, callbacks: Iterable[Callback]) -> None:
+    """Refuses to watch a CPU without the package that reads it."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    watches = any(isinstance(callback, DeviceStatsMonitor) for callback in callbacks)
+    if watches and on_cpu and importlib.util.find_spec("psutil") is None:
+        raise UserError("DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil")

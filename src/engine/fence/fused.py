@@ -1,16 +1,26 @@
 """PyTorch's fused optimisers: what their kernels refuse, or take wrongly, goes another way."""
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adagrad, Adam
+from torch.optim import SGD, Adagrad, Adam, AdamW
 
-FUSED: tuple[Any, ...] = (SGD, Adam, Adagrad)  # AdamW is an Adam
+FUSED: tuple[Any, ...] = (SGD, Adam, AdamW, Adagrad)
 Gather = Callable[..., Any]
+
+
+class _Patched:
+    """What this process has patched, as several trainings may be within it at once."""
+
+    lock = threading.Lock()
+    contexts = 0
+    ours: ClassVar[dict[Any, Gather]] = {}  # by class; empty outside of all contexts
+    before: ClassVar[dict[Any, Gather | None]] = {}  # of each class its own, if it has one
 
 
 @contextmanager
@@ -22,32 +32,51 @@ def any_fused_steps() -> Iterator[None]:
     numbers in their order in memory, so that a gradient, or a parameter, that lies otherwise than
     the kernels suppose gets a wrong update. A step of none of these is torch's own, bit by bit.
     """
-    before = {kind: kind._init_group for kind in FUSED}
-    for kind, gather in before.items():
-        kind._init_group = _gathering(gather, inspect.unwrap(kind.step))
+    with _Patched.lock:
+        _Patched.contexts += 1
+        if _Patched.contexts == 1:
+            _Patched.before = {kind: vars(kind).get("_init_group") for kind in FUSED}
+            _Patched.ours = {kind: _gathering(kind) for kind in FUSED}
+            for kind, ours in _Patched.ours.items():
+                kind._init_group = ours
     try:
         yield
     finally:
-        for kind, gather in before.items():
-            kind._init_group = gather
+        with _Patched.lock:
+            _Patched.contexts -= 1
+            if not _Patched.contexts:
+                _take_back()
 
 
-def _gathering(gather: Gather, step: Callable[[Any], Any]) -> Gather:
+def _take_back() -> None:
+    for kind, ours in _Patched.ours.items():
+        # PyTorch's compiler wraps what it finds when it is imported, and for good.
+        if vars(kind)["_init_group"] is ours:
+            del kind._init_group
+            if before := _Patched.before[kind]:
+                kind._init_group = before
+    _Patched.ours = {}
+
+
+def _gathering(kind: Any) -> Gather:
     """Returns what gathers a group's tensors for the kernel, and takes all other steps first."""
+    gather, step = kind._init_group, inspect.unwrap(kind.step)
+    names = inspect.signature(gather).parameters
 
-    def gathered(optimizer: Any, group: Any, *lists: list[Any]) -> Any:
-        kinds = {one.dtype for one in group["params"]}
-        if group.get("fused") and not any(kind.is_complex for kind in kinds):
+    def gathered(optimizer: Any, group: Any, *given: list[Any], **named: list[Any]) -> Any:
+        if not group.get("fused") or _Patched.ours.get(kind) is not gathered:
+            return gather(optimizer, group, *given, **named)
+        lists = [*given, *(named[name] for name in names if name in named)]
+        types = {one.dtype for one in group["params"]}
+        if not any(own.is_complex for own in types):
             found = gather(optimizer, group, *lists)
             if _fits(found, group, *lists):
                 return found
-            for gathered in lists:
-                gathered.clear()
-        if group.get("fused"):
-            group = {**group, "params": _remaining(step, optimizer, group)}
+            for own in lists:
+                own.clear()
+        group = {**group, "params": _remaining(step, optimizer, group)}
         found = gather(optimizer, group, *lists)
-        if group.get("fused"):
-            lists[1][:] = map(_laid_out, *lists[:2])
+        lists[1][:] = map(_laid_out, *lists[:2])
         return found
 
     return gathered
@@ -102,11 +131,11 @@ def _take(
     part = object.__new__(type(optimizer))
     vars(part).update(vars(optimizer))
     part.param_groups = [{**group, "params": params, "fused": fused}]
-    scale = getattr(optimizer, "grad_scale", None)
-    if not fused and scale is not None:  # of mixed precision, by which the kernel divides
-        if optimizer.found_inf:
+    if not fused:  # of mixed precision, by which the kernel divides, or does nothing
+        scale = getattr(optimizer, "grad_scale", None)
+        if getattr(optimizer, "found_inf", None):
             return
-        for parameter in params:
+        for parameter in params if scale is not None else ():
             parameter.grad.div_(scale)
         part.grad_scale = part.found_inf = None
     step(part)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
-from engine.checks.device import check_options, check_strategy
+from engine.checks.device import check_options, check_statistics, check_strategy
 from engine.checks.fit import check_classes, fit_to
 from engine.checks.monitors import check_monitors
 from engine.config import objects
@@ -184,6 +184,7 @@ def trainer_with(
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
+    check_statistics(made, callbacks)
     check_strategy(made, config)
     return made
 

@@ -13,7 +13,8 @@ class DropsAsEager(TorchFunctionMode):
     """Has dropout draw in the order in which x lies in memory, as it does elsewhere.
 
     Within torch.func, which computes the gradients of compiled steps, torch draws in the order of
-    x's dimensions. That is another one after attention, which gives x (B, L, E) transposed.
+    x's dimensions. That is another one after attention, which gives x (B, L, E) transposed. Images
+    (N, C, H, W) have their channels last only here: for them, the order of dimensions is right.
     """
 
     def __torch_function__(

@@ -182,6 +182,14 @@ class Job:
         is_over = is_forced or any(changed) or ended in ("diverged", BROKEN)
         return State(status, folder, summary, changed, is_due, has_ended, is_over)
 
+    @property
+    def answer(self) -> float:
+        """Returns the objective of the job that has ended; NaN if none can be read."""
+        with suppress(BrokenFile):
+            folder = self._folder_to_read()
+            return summaries.objective((folder and summaries.load(folder)) or {})
+        return math.nan
+
     def run(self, train: Callable[[Config, Path], float]) -> float:
         """Runs the job, unless it is not due or another process runs it; returns its objective.
 
@@ -189,7 +197,7 @@ class Job:
         """
         with self.claimed() as folder:
             if folder is None:
-                return summaries.objective(self.state().summary)
+                return self.answer
             gpus.claim(self.config)
             log.info("%s", folder.name)
             try:

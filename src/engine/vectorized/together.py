@@ -213,7 +213,7 @@ class _Chunk:
             self.answers[job] = mistake
             return
         if folder is None:  # the job needs no run, or another process runs it
-            self.answers[job] = summaries.objective(job.state().summary)
+            self.answers[job] = job.answer
         elif folders.has_trained(folder):
             self.alone["they go on from their checkpoints"] += 1
         else:

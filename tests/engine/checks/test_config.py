@@ -38,6 +38,15 @@ class ForGroups(SGD):
             raise ValueError("a group needs is_matrix")
 
 
+class ForFirst(SGD):
+    """Looks at the first of its groups before it makes any."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        if lr > 1:
+            raise ValueError(f"lr must be at most 1, not {lr}")
+        super().__init__(params if len(params) > 1 else params[0]["params"], lr)
+
+
 def warm_up(optimizer: Optimizer, rates: Callable[[str, int], float], steps: int) -> Any:
     if steps < 0:
         raise ValueError("steps must be 0 or more")
@@ -61,6 +70,7 @@ def config(optimizer: dict[str, Any], scheduler: Any = None, module: str = PLAIN
 OF_SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 OF_MUON = {"_target_": "torch.optim.Muon", "lr": 0.1}
 OF_GROUPS = {"_target_": f"{__name__}.ForGroups", "lr": 0.1}
+OF_FIRST = {"_target_": f"{__name__}.ForFirst", "lr": 0.1}
 OF_RATES = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": [0.1, 0.2]}
 OF_WARM_UP = {"_target_": f"{__name__}.warm_up", "steps": 500}
 
@@ -70,6 +80,7 @@ OF_WARM_UP = {"_target_": f"{__name__}.warm_up", "steps": 500}
     [
         pytest.param(config(OF_MUON), id="for matrices only"),
         pytest.param(config(OF_GROUPS), id="for groups only"),
+        pytest.param(config(OF_FIRST, module=GROUPED), id="for lists only"),
         pytest.param(
             config(OF_SGD, {**OF_RATES, "total_steps": 9}, GROUPED), id="a rate for each group"
         ),
@@ -85,6 +96,16 @@ def test_what_stands_for_others_is_no_mistake_of_the_users(right: Config) -> Non
     [
         (config({**OF_MUON, "lr": -1.0}), "optimizer: Learning rate should be >= 0 but is: -1.0"),
         (config({**OF_GROUPS, "lr": 2.0}), "optimizer: lr must be at most 1, not 2.0"),
+        (
+            config({**OF_FIRST, "lr": 2.0}, None, GROUPED),
+            "optimizer: lr must be at most 1, not 2.0",
+        ),
+        (
+            config(
+                OF_SGD, {**OF_RATES, "max_lr": 0.1, "total_steps": 9, "pct_start": 2.0}, GROUPED
+            ),
+            "scheduler: Expected float between 0 and 1 pct_start, but got 2.0",
+        ),
         (
             config({**OF_SGD, "fused": True, "foreach": True}),
             "optimizer: `fused` and `foreach` cannot be `True` together.",

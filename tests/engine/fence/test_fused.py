@@ -1,5 +1,6 @@
 """What is relied on of PyTorch's fused optimisers: a new version breaks here, by name."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -144,3 +145,87 @@ def test_torch_is_as_it_was_outside() -> None:
     with any_fused_steps():
         assert all(kind._init_group is not own for kind, own in zip(FUSED, before, strict=True))
     assert [kind._init_group for kind in FUSED] == before
+
+
+def test_contexts_in_each_other_and_side_by_side_take_a_step_once() -> None:
+    before = SGD._init_group  # type: ignore[attr-defined]
+    first, second = any_fused_steps(), any_fused_steps()
+    weights = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(4, 1))
+    weights[0].grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (3, 2))
+    weights[1].grad = torch.ones(4, 7)[:, :1]
+    first.__enter__()
+    second.__enter__()
+    SGD(weights, lr=0.1, fused=True).step()
+    first.__exit__(None, None, None)
+    assert SGD._init_group is not before  # type: ignore[attr-defined]
+    second.__exit__(None, None, None)
+    assert SGD._init_group is before  # type: ignore[attr-defined]
+    assert weights[0].detach().flatten().tolist() == pytest.approx([1, 1, 0.9, 0.9, 1, 1])
+    assert weights[1].detach().flatten().tolist() == pytest.approx([0.9] * 4)
+
+
+@pytest.fixture
+def put_back() -> Iterator[None]:
+    """Gives the classes what they had of their own."""
+    before = {kind: vars(kind).get("_init_group") for kind in FUSED}
+    yield
+    for kind, own in before.items():
+        if "_init_group" in vars(kind):
+            del kind._init_group
+        if own:
+            kind._init_group = own
+
+
+@pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("within", [True, False])
+def test_after_the_compiler_has_wrapped_the_classes(within: bool) -> None:
+    """It wraps AdamW's, which AdamW has of Adam, when it is imported: in a training, or before."""
+    expected = trained(AdamW, complex_and_real, fused=False)
+    with any_fused_steps() if within else contextlib.nullcontext():
+        for kind in (Adam, AdamW):
+            own: Any = kind
+            own._init_group = torch.compiler.disable(own._init_group)
+    for _ in range(2):
+        with any_fused_steps():
+            found = trained(AdamW, complex_and_real, fused=True)
+        for weight, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(weight, wanted, rtol=2e-6, atol=2e-6)
+    with pytest.raises(RuntimeError, match="floating point"):
+        trained(AdamW, complex_and_real, fused=True)
+
+
+class ByName(SGD):
+    """Gathers its tensors by the names of the lists."""
+
+    def _init_group(self, group: Any, params: Any, grads: Any, momentum_buffer_list: Any) -> Any:
+        return super()._init_group(  # type: ignore[misc]
+            group, momentum_buffer_list=momentum_buffer_list, grads=grads, params=params
+        )
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_lists_may_be_given_by_name(fused: bool) -> None:
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = ByName([weight], lr=0.1, momentum=0.9, fused=fused)
+    with any_fused_steps():
+        for _ in range(2):
+            weight.grad = torch.ones(2)
+            optimizer.step()
+    assert weight.tolist() == pytest.approx([1 - 0.1 - 0.19] * 2)
+
+
+@pytest.mark.parametrize(("scaled", "expected"), [(2.0, 0.9), (float("inf"), 1.0)])
+def test_gradients_that_are_scaled_back_already(scaled: float, expected: float) -> None:
+    """With one overflow, no parameter takes a step."""
+    weights = [nn.Parameter(torch.ones(3, 1)), nn.Parameter(torch.ones(3, 1))]
+    optimizer = SGD(weights, lr=0.1, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    scaler.scale(torch.ones(()))
+    rows = torch.tensor([[0, 1, 2]])
+    weights[0].grad = torch.sparse_coo_tensor(rows, torch.full((3, 1), 2.0), (3, 1))
+    weights[1].grad = torch.full((3, 1), scaled)
+    scaler.unscale_(optimizer)
+    with any_fused_steps():
+        scaler.step(optimizer)
+    for weight in weights:
+        assert weight.detach().flatten().tolist() == pytest.approx([expected] * 3)

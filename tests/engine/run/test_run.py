@@ -1,6 +1,7 @@
 """The training command: how a run ends, what is refused, and where it lies."""
 
 import dataclasses
+import importlib.util
 import json
 import math
 import re
@@ -13,7 +14,6 @@ from unittest import mock
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import device_stats_monitor
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -418,13 +418,18 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
 def test_what_reads_the_cpu_is_refused_without_psutil(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(device_stats_monitor, "_PSUTIL_AVAILABLE", "")
+    find = importlib.util.find_spec
+
+    def without(name: str, *package: str) -> Any:
+        return None if name == "psutil" else find(name, *package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
     words = ["experiment=linear", "accelerator=cpu", "callbacks=[default,device_stats]"]
     with pytest.raises(SystemExit) as stop:
         run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
     assert stop.value.code == 2
-    says = "`DeviceStatsMonitor` cannot log CPU stats as `psutil` is not installed."
-    assert says in capsys.readouterr().err
+    says = "error: DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil\n"
+    assert capsys.readouterr().err == says
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

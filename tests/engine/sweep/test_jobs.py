@@ -162,6 +162,16 @@ def test_a_broken_summary_is_no_end(
     assert len(caplog.records) == 1
 
 
+def test_a_job_answers_though_what_it_was_made_of_is_broken(tmp_path: Path) -> None:
+    (job,) = made(tmp_path, "seed=1")
+    run_dir = folders.job_dir(job.config, tmp_path, job.overrides)
+    (run_dir / ".hydra").mkdir(parents=True)
+    save(run_dir, {"status": "finished", "objective": 0.5})
+    (run_dir / ".hydra/made_of.json").write_text("{broken")
+    assert job.state().status == "broken"
+    assert job.run(lambda *_: 1.0) == 0.5
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_what_is_no_folder_is_broken_and_not_written_to(kind: str, tmp_path: Path) -> None:
     """As it happened: with the archive's disk not mounted, a finished job ran through the link."""

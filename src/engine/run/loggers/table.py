@@ -8,7 +8,6 @@ import math
 import zlib
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,25 +170,32 @@ class MetricsCSV(Logger):
         self.save()
 
     def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
-        """Writes the file anew, with more rows, and with a column for each of their keys.
-
-        Says which rows somebody who changed the file has left, and keeps the columns that came.
-        """
-        columns: list[str] = []
-        known: list[dict[str, str]] = []
-        with suppress(read.BrokenFile) if is_changed else nullcontext():
-            columns, known = read.rows(self.path)
-        if is_changed:
-            until = f", up to step {known[-1]['step']}" if known else ""
-            log.warning(
-                "%s: somebody else has changed it; it goes on with the %d rows that are left%s",
-                self.path,
-                len(known),
-                until,
-            )
+        """Writes the file anew, with more rows, and with a column for each of their keys."""
+        known = self._left() if is_changed else self._rows()
+        # Somebody who changed the file may have added a column.
         new = itertools.chain(*known, *texts)
-        own = self._columns or columns
-        self._write([*known, *texts], list(dict.fromkeys([*FIRST, *own, *new])))
+        self._write([*known, *texts], list(dict.fromkeys([*FIRST, *self._columns, *new])))
+
+    def _rows(self) -> list[dict[str, str]]:
+        """Reads the whole rows of the file; none if there is no file."""
+        columns, rows = read.rows(self.path)
+        self._columns = self._columns or columns
+        return rows
+
+    def _left(self) -> list[dict[str, str]]:
+        """Reads the rows that somebody who changed the file has left, and says so."""
+        try:
+            rows = self._rows()
+        except read.BrokenFile:
+            rows = []
+        until = f", up to step {rows[-1]['step']}" if rows else ""
+        log.warning(
+            "%s: somebody else has changed it; it goes on with the %d rows that are left%s",
+            self.path,
+            len(rows),
+            until,
+        )
+        return rows
 
     def _write(self, rows: list[dict[str, str]], columns: list[str]) -> None:
         header = dict(zip(columns, columns, strict=True))
