@@ -88,11 +88,11 @@ class Pruned(Exception):
     """Stops a run that promises too little. A search may resume the run, as after a kill."""
 
 
-class WorkerLost(Exception):
-    """Says that a job's process was killed. The job's folder tells how far the job came."""
+class WorkerLost(RunFailed):
+    """Says that a process of a run was killed. The run's folder tells how far the run came."""
 
-    def __str__(self) -> str:
-        return "its process was killed"
+    def __init__(self, said: str = "its process was killed") -> None:
+        super().__init__(said)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -3,11 +3,13 @@
 import csv
 import io
 import math
+import signal
 import subprocess
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -463,11 +465,25 @@ def taken_children(trainer: Trainer) -> list[subprocess.Popen[Any]]:
     return taken
 
 
-def kill_children(trainer: Trainer) -> None:
-    """Kills the processes that were started for further devices."""
-    for process in taken_children(trainer):
+def kill_children(trainer: Trainer, patience: float = 0.0) -> list[int]:
+    """Kills the processes that were started for further devices.
+
+    Args:
+        trainer: of this process, which has started them.
+        patience: the seconds in which those may end that are ending already.
+
+    Returns:
+        the ranks of those that somebody else has killed, as the system does without memory.
+    """
+    killed = []
+    until = time.monotonic() + patience
+    for rank, process in enumerate(taken_children(trainer), start=1):
+        with suppress(subprocess.TimeoutExpired):
+            if process.wait(max(0.0, until - time.monotonic())) == -signal.SIGKILL:
+                killed.append(rank)
         process.kill()
         process.wait()
+    return killed
 
 
 def trains_in_copies(trainer: Trainer) -> bool:

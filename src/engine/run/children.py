@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import FULL_ERROR, wants_traceback
+from engine.errors import FULL_ERROR, WorkerLost, wants_traceback
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import Trainer
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning 
 log = logging.getLogger(__name__)
 
 PARENT = "ENGINE_FIRST_PROCESS"  # the variable by which further processes know the first one
+A_MOMENT = 1.0  # seconds, in which the system has ended a process that it has just killed
 PATIENCE = 10.0  # seconds, after which a process that has failed takes itself for the only one
 
 
@@ -63,13 +64,18 @@ def end_others(trainer: "Trainer") -> None:
 
     Mostly all have failed, for one reason, and the first process says it. So another one waits to
     be ended, and says why it has failed only if it is alone.
+
+    Raises:
+        WorkerLost: if one was killed, and this one has failed for want of it.
     """
     from engine.fence.lightning import kill_children
 
-    if trainer.is_global_zero:
-        kill_children(trainer)
-    else:
+    if not trainer.is_global_zero:
         time.sleep(PATIENCE)
+    elif killed := kill_children(trainer, A_MOMENT):
+        lost = WorkerLost(f"process {killed[0]} of the run was killed (SIGKILL)")
+        log.error("%s", lost)
+        raise lost
 
 
 def await_others(trainer: "Trainer") -> None:

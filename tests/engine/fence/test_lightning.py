@@ -1,5 +1,6 @@
 """What is relied on of Lightning's results, loggers and progress bar: a new version breaks here."""
 
+import contextlib
 import copy
 import csv
 import signal
@@ -499,6 +500,20 @@ def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> 
         with pytest.raises(subprocess.TimeoutExpired):
             parent.wait(timeout=0.1)
         parent.kill()
+
+
+def test_kill_children_tells_which_ones_somebody_else_has_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One fails, one is alive, one was killed before, and one is killed within the patience."""
+    ends = ("exit 3", "exec sleep 60", "kill -KILL $$", "sleep 0.1; kill -KILL $$")
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(subprocess.Popen(["sh", "-c", end])) for end in ends]
+        assert (started[0].wait(), started[2].wait()) == (3, -signal.SIGKILL)
+        monkeypatch.setattr(fence, "taken_children", lambda trainer: started)
+        trainer: Any = None
+        assert fence.kill_children(trainer, 0.5) == [3, 4]
+    assert [one.returncode for one in started] == [3, *[-signal.SIGKILL] * 3]
 
 
 @pytest.mark.parametrize(("strategy", "expected"), [("ddp", False), ("ddp_fork", True)])

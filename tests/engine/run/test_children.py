@@ -190,7 +190,9 @@ def test_of_processes_that_have_failed_the_first_one_tells_and_ends_the_others(
 ) -> None:
     """As it happened: each printed a traceback, before the first step of a folder that was gone."""
     did: list[Any] = []
-    monkeypatch.setattr("engine.fence.lightning.kill_children", did.append)
+    monkeypatch.setattr(
+        "engine.fence.lightning.kill_children", lambda trainer, patience: did.append(trainer)
+    )
     monkeypatch.setattr("time.sleep", did.append)
     trainer: Any = SimpleNamespace(is_global_zero=rank == 0)
     children.end_others(trainer)

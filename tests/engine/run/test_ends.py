@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import pickle
+import re
 import shutil
 import signal
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from commands import CONF, composed, only_run
 from engine import longer, messages, signals
-from engine.errors import RunFailed, Stopped, UserError
+from engine.errors import RunFailed, Stopped, UserError, WorkerLost, as_mistake
 from engine.run import folders, identity, summaries
 from engine.run.loggers import tensorboard
 from engine.run.run import Run
@@ -145,6 +147,30 @@ def spoils_its_rows(run: Run) -> float:
 def fails(run: Run) -> float:
     trained(run)
     raise RuntimeError("no")
+
+
+def test_a_run_that_fails_as_a_further_process_was_killed_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: its job counted as failed with a traceback, and was skipped for ever."""
+
+    def loses(run: Run) -> float:
+        trained(run)
+        raise RuntimeError("Connection reset by peer")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("engine.fence.lightning.kill_children", lambda trainer, patience: [1])
+    with pytest.raises(WorkerLost) as lost:
+        begun(tmp_path).execute(loses)
+    run_dir = only_run(tmp_path)
+    assert summaries.load(run_dir)["status"] == "interrupted"  # type: ignore[index]
+    said = [record.getMessage() for record in caplog.records[-2:]]
+    assert said[0] == "process 1 of the run was killed (SIGKILL)" == str(lost.value)
+    assert re.match(r"interrupted at step \d+; go on with:\n.* resume=", said[1])
+    assert not any(record.exc_info for record in caplog.records)
+    # A launcher's other process answers with it, and the launcher has the job go on.
+    answer = pickle.loads(pickle.dumps(as_mistake(lost.value)))
+    assert (type(answer), str(answer)) == (WorkerLost, said[0])
 
 
 @pytest.mark.parametrize(
