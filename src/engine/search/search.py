@@ -94,7 +94,7 @@ class Search:
         self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
         self._has_warned = False
         self._jobs: dict[int, Job] = {}  # of trials, by number: to compose one takes long
-        self._token = ""  # of a forced search
+        self._token = ""  # of a search that runs jobs again
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -134,10 +134,14 @@ class Search:
         """
         trials = self.open()
         self._look_back(trials.study)
-        place = forced.place(self.base.sweep_dir, [self.name])
-        self._token = forced.started(place) if self.base.treated["force"] else ""
+        word = forced.word(self.base.treated)
+        places = {
+            word: forced.place(self.base.sweep_dir, [word, self.name]) for word in forced.WORDS
+        }
+        self._token = forced.started(places[word]) if word else ""
         self._run(trials, launch)
-        forced.ended(place)
+        for place in places.values():
+            forced.ended(place)
 
     def _run(self, trials: Trials, launch: Launch) -> None:
         while claimed := trials.claim():
@@ -255,7 +259,7 @@ class Search:
         if trial.number not in self._jobs:
             self._jobs[trial.number] = self._composed(trial)
         job = self._jobs[trial.number]
-        job.token = self._token  # equal trials are one job, which begins anew once
+        job.token = self._token  # equal trials are one job, which runs again once
         return job
 
     def _composed(self, trial: FrozenTrial) -> Job:

@@ -1,27 +1,38 @@
-"""Remembers a forced sweep until it ends, so that the same command goes on after an interruption.
+"""Remembers a sweep that runs jobs again until it ends, so that the same command goes on.
 
-A sweep with `sweep.force=true` has a token, which lies beside the locks of its jobs until it ends.
-Each job that it has begun anew has a mark with this token.
+A sweep with `sweep.force=true` or `sweep.retry=failed` has a token, which lies beside the locks of
+its jobs until it ends. Each job that it has begun has a mark with this token. So has a job that
+another process has run since the sweep began: its mark has the tokens of all such sweeps.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock
 
 from engine import files, locks
 
+WORDS = ("sweep.force=true", "sweep.retry=failed")  # each asks to run jobs again, once
 
-def place(sweep_dir: Path, jobs: Iterable[str]) -> Path:
-    """Returns the file with the token of a forced sweep over jobs, given by their hashes."""
-    digest = hashlib.sha256(" ".join(sorted(jobs)).encode()).hexdigest()
+
+def word(treated: Mapping[str, Any]) -> str:
+    """Returns the word that asks to run jobs again, of what a sweep is told; "" for none."""
+    if treated["force"]:
+        return WORDS[0]
+    return WORDS[1] if treated["retry"] == "failed" else ""
+
+
+def place(sweep_dir: Path, names: Iterable[str]) -> Path:
+    """Returns the file with the token of a sweep, given by its word and the hashes of its jobs."""
+    digest = hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()
     return sweep_dir / locks.LOCKS / f"{digest[:16]}.token"
 
 
 def started(path: Path) -> str:
-    """Returns the token of a forced sweep, until `ended`.
+    """Returns the token of a sweep, until `ended`.
 
     A sweep that was interrupted, or that another process is at, has one already.
     """
@@ -35,7 +46,7 @@ def started(path: Path) -> str:
 
 
 def ended(path: Path) -> None:
-    """Ends a forced sweep, if there is one: the next one has another token."""
+    """Ends a sweep, if there is one: the next one has another token."""
     if path.exists():
         path.unlink(missing_ok=True)
 

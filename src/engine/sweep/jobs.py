@@ -72,7 +72,7 @@ class Job:
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
         self.mark = self._lock.with_suffix(".forced")
-        self.token = ""  # of a forced sweep, which the mark has once the job has begun in it
+        self.token = ""  # of a sweep that runs jobs again; the mark has it once the job has begun
 
     @property
     def folder(self) -> Path | None:
@@ -142,9 +142,21 @@ class Job:
         return not self.error and (not state.has_ended or self.is_as_launched)
 
     @property
+    def is_begun(self) -> bool:
+        """Tells whether this sweep, which runs jobs again once, has begun with this one."""
+        return bool(self.token) and self.token in forced.read(self.mark).split()
+
+    @property
     def is_forced(self) -> bool:
         """Tells whether the job is to begin anew, whatever it has: sweep.force=true asks for it."""
-        return self.treated["force"] and (not self.token or forced.read(self.mark) != self.token)
+        return self.treated["force"] and not self.is_begun
+
+    def count_others(self) -> None:
+        """Counts the job as begun by this sweep if another process has run it since its launch."""
+        if not self.token or self.is_begun or not self.folder:
+            return
+        if self.stamp not in (None, self.launched_as):  # the other sweep has a token of its own
+            forced.write(self.mark, f"{forced.read(self.mark)} {self.token}")
 
     def state(self) -> State:
         """Reads the job's status, folder and summary: any process may change them.
@@ -176,7 +188,7 @@ class Job:
             status = "interrupted" if folder else "new"
         retry = self.treated["retry"]
         is_retried = (retry == "stale" and bool(changed.code)) or (
-            retry == "failed" and ended in ("failed", "diverged", BROKEN)
+            retry == "failed" and ended in ("failed", "diverged", BROKEN) and not self.is_begun
         )
         is_due = not has_ended or bool(changed.data) or is_forced or is_retried
         is_over = is_forced or any(changed) or ended in ("diverged", BROKEN)
@@ -227,6 +239,8 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
+            if lock:
+                self.count_others()
             now = self.state() if lock else None
             yield self._folder_to_run_in(now) if now and now.is_due else None
         finally:
@@ -249,7 +263,7 @@ class Job:
             folder = None
         elif folder and now.has_ended:  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
-        if self.token and self.is_forced:  # a worker that a cluster starts again goes on
+        if self.token and not self.is_begun:  # a worker that a cluster starts again goes on
             forced.write(self.mark, self.token)
         name = self.config, self.sweep_dir, self.config.overrides
         is_taken = folders.job_dir(*name).exists()  # by another job
@@ -326,13 +340,17 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     """
     if not jobs:
         return []
-    path = forced.place(jobs[0].sweep_dir, [job.config.hash for job in jobs])
-    # A search has begun to force its jobs.
-    if own := [job for job in jobs if job.treated["force"] and not job.token]:
-        _force(own, path)
+    hashes = [job.config.hash for job in jobs]
+    paths = {word: forced.place(jobs[0].sweep_dir, [word, *hashes]) for word in forced.WORDS}
+    for word, path in paths.items():
+        # A search has begun to run its jobs again.
+        own = [job for job in jobs if forced.word(job.treated) == word and not job.token]
+        if any(job.state().is_due for job in own):  # else the folder may be one to read only
+            _force(own, path, word)
     states = _run_all(jobs, launch)
     if not any(isinstance(job.error, NotWritten | Stopped) for job in jobs):
-        forced.ended(path)  # a sweep without sweep.force=true ends one that was interrupted, too
+        for path in paths.values():  # a sweep without such a word ends one that was interrupted
+            forced.ended(path)
     return states
 
 
@@ -357,28 +375,28 @@ def _run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     return [job.state() for job in jobs]
 
 
-def _force(jobs: Sequence[Job], path: Path) -> None:
-    """Has jobs begin anew, as sweep.force=true asks for.
+def _force(jobs: Sequence[Job], path: Path, word: str) -> None:
+    """Has jobs run again, once, as sweep.force=true or sweep.retry=failed asks for.
 
-    Where such a sweep over these jobs was interrupted, it goes on: those begin anew that it has
+    Where such a sweep over these jobs was interrupted, it goes on: those run again that it has
     left, and those whose code or data have changed since.
 
     Args:
         jobs: those of the sweep.
         path: has the sweep's token.
+        word: of the command line, which asks for it.
     """
     token = forced.started(path)
     for job in jobs:
         job.token = token
-    if begun := [(job, job.state()) for job in jobs if not job.is_forced]:
+    if begun := [(job, job.state()) for job in jobs if job.is_begun]:
         for job, now in begun:
             if now.has_ended and any(now.changed):
                 job.mark.unlink(missing_ok=True)
-        left = len(jobs) - sum(now.has_ended and not any(now.changed) for _, now in begun)
         log.info(
-            "sweep.force=true goes on with a sweep that was interrupted, or that another process "
-            "runs; left: %d of %s",
-            *(left, messages.counted(len(jobs), "job")),
+            "%s goes on with a sweep that was interrupted, or that another process runs; "
+            "left: %d of %s",
+            *(word, sum(job.state().is_due for job in jobs), messages.counted(len(jobs), "job")),
         )
 
 
@@ -392,6 +410,7 @@ def _launch(jobs: Sequence[Job], launch: Launch) -> None:
         _launch_each([*first.values()], launch)
     for job in jobs:
         job.error = first[job.sweep_dir, job.config.hash].error
+        job.count_others()
 
 
 def _launch_each(jobs: Sequence[Job], launch: Launch) -> None:

@@ -1,4 +1,7 @@
-"""sweep.force=true: each job begins anew once, however often the sweep is interrupted."""
+"""sweep.force=true, sweep.retry=failed: each job runs again once.
+
+That holds however often the sweep is interrupted, and whoever else runs the same jobs.
+"""
 
 import os
 import pickle
@@ -25,8 +28,8 @@ WORDS = ("seed=1", "seed=2", "seed=3")
 class Worker:
     """A launcher that runs jobs one by one, and is interrupted in the midst of one."""
 
-    def __init__(self, stops_in: str = "") -> None:
-        self.stops_in = stops_in
+    def __init__(self, stops_in: str = "", status: str = "finished") -> None:
+        self.stops_in, self.status = stops_in, status
         self.ran: list[str] = []
 
     def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
@@ -38,7 +41,7 @@ class Worker:
                 folders.save_config(folder, job.config, "project.train")
                 if job.overrides[0] == self.stops_in:
                     raise Interrupted(130)
-                save(folder, {"status": "finished", "objective": 0.5})
+                save(folder, {"status": self.status, "objective": 0.5})
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=0.5) for _ in jobs]
 
 
@@ -221,3 +224,93 @@ def test_a_full_disk_interrupts_a_forced_sweep(ended: Path) -> None:
         job.treated["force"] = True
     run_all(jobs, Full())
     assert forced(ended) == ["seed=3"]
+
+
+def retried(sweep_dir: Path, worker: Worker) -> list[str]:
+    """Runs failed jobs again, as the same command would; the jobs that it ran."""
+    jobs = made(sweep_dir, *WORDS)
+    for job in jobs:
+        job.treated["retry"] = "failed"
+    try:
+        run_all(jobs, worker)
+    except Interrupted:
+        assert worker.stops_in
+    return worker.ran
+
+
+@pytest.fixture
+def diverged(tmp_path: Path) -> Path:
+    """The folder of a sweep of which all jobs have diverged."""
+    run_all(made(tmp_path, *WORDS), Worker(status="diverged"))
+    return tmp_path
+
+
+def test_the_same_command_goes_on_with_a_retry(
+    diverged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: each start began with the first job, which diverged again."""
+    caplog.set_level("INFO")
+    assert retried(diverged, Worker("seed=2", "diverged")) == ["seed=1", "seed=2"]
+    assert "goes on" not in caplog.text
+    assert retried(diverged, Worker("", "diverged")) == ["seed=2", "seed=3"]
+    says = "goes on with a sweep that was interrupted, or that another process runs; left: 2 of 3"
+    assert f"sweep.retry=failed {says} jobs" in caplog.text
+    assert retried(diverged, Worker("", "diverged")) == [*WORDS]  # it has ended
+
+
+def test_a_forced_sweep_that_was_interrupted_takes_no_job_from_a_retry(ended: Path) -> None:
+    jobs = made(ended, *WORDS)
+    for job in jobs:
+        job.treated["force"] = True
+    with pytest.raises(Interrupted):
+        run_all(jobs, Worker("seed=2", "diverged"))
+    assert retried(ended, Worker()) == ["seed=1", "seed=2"]
+    assert forced(ended) == [*WORDS]
+
+
+def test_a_retry_that_has_nothing_to_do_writes_nothing(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr("engine.files.write_whole", lambda path, text: written.append(path))
+    assert retried(ended, Worker()) == []
+    assert written == []
+
+
+def test_two_shells_share_the_jobs_of_a_retry(diverged: Path) -> None:
+    """As it happened: each shell ran each job that diverged."""
+    shells = [Worker(status="diverged") for _ in range(2)]
+
+    class Shared(Worker):
+        def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+            done = shells[0](jobs[:1])
+            assert retried(diverged, shells[1]) == ["seed=2", "seed=3"]
+            return [*done, *shells[0](jobs[1:])]
+
+    retried(diverged, Shared())
+    assert shells[0].ran == ["seed=1"]
+    assert [folders_of(diverged, word) for word in WORDS] == [["", ".1"]] * 3
+
+
+@pytest.mark.parametrize("claims", [True, False], ids=["before a claim", "while it is claimed"])
+def test_a_job_that_another_forced_sweep_runs_meanwhile_is_run(claims: bool, ended: Path) -> None:
+    """As it happened: it ran twice, or was "to run again" in a sweep that ended with code 0."""
+    theirs = made(ended, *WORDS)
+    for job in theirs:
+        job.treated["force"] = True
+    own = Worker()
+
+    def launch(jobs: Sequence[Job]) -> list[JobReturn]:
+        run_all(theirs, other := Worker())
+        assert other.ran == [*WORDS]
+        returns = own(jobs) if claims else []
+        return returns or [JobReturn(status=JobStatus.COMPLETED, _return_value=0.5) for _ in jobs]
+
+    jobs = made(ended, *WORDS[:2])
+    for job in jobs:
+        job.treated["force"] = True
+    assert [now.status for now in run_all(jobs, launch)] == ["finished"] * 2
+    assert own.ran == []
+    assert [job.state().status for job in theirs] == ["finished"] * 3  # they keep their marks
+    assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
+    assert forced(ended, words=WORDS[:2]) == [*WORDS[:2]]  # it has ended
