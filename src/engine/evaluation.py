@@ -155,6 +155,7 @@ def measure(
                 _write(run_dir, split, checkpoint, overrides, metrics, trainer)
             except files.CannotWrite as refused:
                 log.info("%s\n%s on %s", summaries.table(metrics), checkpoint.name, split)
+                refused.else_ = files.A_COPY
                 log.warning("not saved: %s", refused)
     return metrics
 

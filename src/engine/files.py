@@ -22,6 +22,8 @@ FREE = "Free some space there, and give the same command again."
 ELSEWHERE = (
     "Choose a folder that can be written to: paths.log_dir=DIR of a new run, or a copy of this."
 )
+# Of what is written into the folder of runs that there are.
+A_COPY = "Give the command with a copy of the folder that can be written to."
 ADVICE = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,

@@ -249,6 +249,9 @@ def test_a_run_whose_folder_cannot_be_written_to_is_measured(
     }
     assert shown == pytest.approx(metrics_of(moved, "test"), rel=1e-3)
     assert not_saved.startswith(f"not saved: {moved / 'evaluation'}: cannot be written: ")
+    assert not_saved.endswith(
+        "\nGive the command with a copy of the folder that can be written to."
+    )
 
 
 def test_the_validation_split_gives_the_best_epoch_s_metrics_to_the_last_bit(moved: Path) -> None:

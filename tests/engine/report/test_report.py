@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from commands import run_report, run_train
-from engine import files
 from engine.report.report import USAGE
 from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import write_run, write_sweep
@@ -123,7 +122,8 @@ def test_what_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert "rank" in out  # what was compared is shown all the same
     assert err == (
-        f"error: {sweep}/report.html: cannot be written: Is a directory.\n{files.ELSEWHERE}\n"
+        f"error: {sweep}/report.html: cannot be written: Is a directory.\n"
+        "Give the command with a copy of the folder that can be written to.\n"
     )
 
 
