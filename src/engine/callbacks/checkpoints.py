@@ -29,7 +29,7 @@ from engine.kept.attributes import Attributes
 from engine.kept.structure import Structure, optimizers_of
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
-from engine.run.checkpoint.file import some
+from engine.run.checkpoint.file import read, some
 from engine.run.folders import BEST, LAST, PREVIOUS, note_training
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import places_of, tensorboards
@@ -85,8 +85,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
         for other in trainer.checkpoint_callbacks:
             if isinstance(other, ModelCheckpoint):
                 _check_files(other, Path(trainer.default_root_dir))
-        if self.best_score is not None:  # of a run that is resumed
-            self.best_model_path = str(Path(trainer.default_root_dir) / BEST)
+        best = Path(trainer.default_root_dir) / BEST
+        if self._resumed and self.best_score is not None and best.exists():
+            # A run that was killed after it had written one goes on from before, and does so again.
+            is_of_before = read(best)["global_step"] <= self._loaded["global_step"]
+            self.best_model_path = str(best) if is_of_before else ""
         self._attributes = Attributes(trainer, module, restored(self._resumed))
         self._structure = Structure(trainer, module)
         if self._resumed:

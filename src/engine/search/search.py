@@ -21,7 +21,7 @@ from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.config.keys import AVERAGES
 from engine.errors import NotWritten, RunFailed, Stopped, UserError
-from engine.run import summaries
+from engine.run import identity, summaries
 from engine.search import space
 from engine.search import study as studies
 from engine.search.trials import Trials, ranked, table
@@ -346,15 +346,21 @@ class Search:
                 )
             log.warning("hydra.sweeper.direction=%s: %s", self.options.direction, reason)
 
-    def table(self) -> str:
-        """Returns the table of the trials so far, without running or writing anything."""
+    def table(self, is_whole: bool = True) -> str:
+        """Returns the table of the trials so far, without running or writing anything.
+
+        Args:
+            is_whole: whether trials of other processes are compared with the files as they are,
+                too. To compose thousands takes long.
+        """
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        return self._table(study)
-
-    def _table(self, study: Study | None) -> str:
-        marks = _marks(study, self._states(study)) if study else {}
+        marks: dict[int, str] = {}
+        if study and is_whole:
+            marks = _marks(study, self._states(study))
+        elif study:
+            marks = _marks(study, {number: job.state() for number, job in self._jobs.items()})
         return table(study, self.n_trials, marks, self.base.sweep_dir, self.untyped)
 
     def conclude(self, door: str) -> None:
@@ -368,7 +374,8 @@ class Search:
             RunFailed: if a trial failed, or none finished with a number.
         """
         study = studies.load(self.storage, self.name)
-        log.info("\n%s", self._table(study))
+        identity.forget()  # other processes may have looked at files later than this one
+        log.info("\n%s", self.table())
         storage = messages.short(Path(self.storage))
         if "://" in self.storage:
             # What is redacted is looked for as it is, not as a shell takes it.

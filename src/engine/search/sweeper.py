@@ -1,6 +1,7 @@
 """Searches with Optuna: `hydra/sweeper=optuna`."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -42,6 +43,6 @@ class OptunaSweeper(JobSweeper):
             log.info("%s", made.table())
             return
         made.check()
-        with self.goes_on(made.table), self.begun([made.base.sweep_dir]):
+        with self.goes_on(partial(made.table, is_whole=False)), self.begun([made.base.sweep_dir]):
             made.run(self.launch)
         made.conclude(self.door)

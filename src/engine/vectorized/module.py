@@ -378,7 +378,8 @@ class StackedModule(LightningModule):
                 self._data_of(number) != self._prepared[number]
             ),
             **{
-                f"{name} keeps more than its states, which is in no checkpoint": own != first[name]
+                f"{name} keeps more than its states, which is in no checkpoint": own
+                != first.get(name)
                 for name, own in measured.items()
             },
         }

@@ -85,7 +85,8 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
             groups.setdefault(common(job.config), []).append(job)
     answers: Answers = {}
     for group in groups.values():
-        files = code.digests(group[0].config, options.door.module)
+        # The jobs of a group may have an `init` of several files.
+        files = {file for job in group for file in code.digests(job.config, options.door.module)}
         try:
             for jobs_at_once in _chunks(group, options, files):
                 with put_back(files):

@@ -1,6 +1,7 @@
 """What is written when, and that a failed writing costs nothing."""
 
 import math
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from engine.callbacks.checkpoints import Checkpoints, why_stopped
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.run.checkpoint.file import WholeFileIO
-from engine.run.folders import LAST, PREVIOUS
+from engine.run.folders import BEST, LAST, PREVIOUS
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 from resuming import RUN
@@ -277,6 +278,12 @@ def test_modules_find_the_best_checkpoint_as_in_lightning(tmp_path: Path) -> Non
     fit(short, Scored([1.0]), Checkpoints(1000, **options), max_epochs=1)
     rest = asked(short, [2, 3], Checkpoints(1000, **options), last=short / LAST)
     assert rest == [(1, 5)] * 3
+    # Killed after it had written a better one: the whole run had the first one at that moment.
+    (killed := tmp_path / "killed").mkdir()
+    fit(killed, Scored([2.0]), Checkpoints(1000, **options), max_epochs=1)
+    shutil.copy(tmp_path / BEST, killed / BEST)
+    rest = asked(killed, [1, 3], Checkpoints(1000, **options), last=killed / LAST)
+    assert rest == [(1, 10)] * 2
     for order, ends in ((1, (3, 15)), (-1, (1, 10))):
         folder = tmp_path / str(order)
         most = ModelCheckpoint(folder / "most", monitor="val/score", mode="max")

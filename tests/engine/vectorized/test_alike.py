@@ -337,6 +337,24 @@ def test_what_building_a_job_changes_or_draws_leaves_them_as_alone(
         assert rows(job) == rows(only_run(log_dir))
 
 
+@pytest.mark.parametrize("chunk", [[], ["hydra.launcher.chunk=2"]], ids=["whole", "chunks"])
+def test_jobs_of_one_group_may_have_init_of_several_files(
+    chunk: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: only the first job's file was looked at and put back."""
+    caplog.set_level("INFO")
+    words = [*FEW, "init=he", "init.gain=0.5"]
+    inits = "init._target_=project.init.he,counting.wider"
+    made = sweep(tmp_path / "together", *words, inits, "seed=1,2", *chunk)
+    assert "one by one: building a job changes counting.filled" in caplog.text
+    ours = "init._target_=counting.wider"
+    for seed in (1, 2):
+        log_dir = tmp_path / str(seed)
+        run_train(*words, ours, f"seed={seed}", f"paths.log_dir={log_dir}", draws=False)
+        (job,) = (own for name, own in jobs(made).items() if "wider" in name and f"={seed}" in name)
+        assert rows(job) == rows(only_run(log_dir))
+
+
 BY_SEED = ["datamodule._target_=unlike_data.OtherBySeed", "seed=0,2,1"]
 BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
 
