@@ -98,7 +98,7 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
     node = config.get("optimizer") or {}
     schedule = config.get("scheduler")
     ends = config.get("trainer.max_epochs") is not None or config.get("trainer.max_steps") != -1
-    text = f"one step {node} {schedule} {ends}"
+    text = f"one step {config['module'].get(TARGET)} {node} {schedule} {ends}"
     if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
         return
     checked.add(text)
@@ -115,6 +115,7 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
                 return  # `fit_to` tries it on the model's own
             raise
     if schedule:
+        is_torchs = schedule[TARGET].startswith("torch.optim.")
         has_rates = any(isinstance(value, list) for value in schedule.values())  # one a group
 
         def rates(interval: str, frequency: int) -> float:
@@ -126,7 +127,8 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
             try:
                 configured(made, optimizer, rates)
             except Exception:
-                if not (has_own_groups and has_rates) and not (ends and "length" in looked):
+                is_of_groups = has_own_groups and (has_rates or not is_torchs)
+                if not is_of_groups and not (ends and "length" in looked):
                     raise
 
 

@@ -61,7 +61,8 @@ def _take_back() -> None:
 def _gathering(kind: Any) -> Gather:
     """Returns what gathers a group's tensors for the kernel, and takes all other steps first."""
     gather, step = kind._init_group, inspect.unwrap(kind.step)
-    names = inspect.signature(gather).parameters
+    signature = inspect.signature(gather)
+    names = signature.parameters
 
     def gathered(optimizer: Any, group: Any, *given: list[Any], **named: list[Any]) -> Any:
         if not group.get("fused") or _Patched.ours.get(kind) is not gathered:
@@ -79,6 +80,7 @@ def _gathering(kind: Any) -> Gather:
         lists[1][:] = map(_laid_out, *lists[:2])
         return found
 
+    gathered.__signature__ = signature  # type: ignore[attr-defined]  # for one around this one
     return gathered
 
 

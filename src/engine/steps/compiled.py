@@ -319,7 +319,7 @@ class CompiledStep:
         # Compiled all the same: a resumed run compiles with other weights, which may differ less.
         if difference > ROUNDED:
             log.warning(
-                "compile=true: the first compiled step predicts otherwise than an eager one, by "
+                "compile=true: a compiled step predicts otherwise than an eager one, by "
                 "%.2g of what is largest: it draws random numbers in another order, or is wrong",
                 difference,
             )
@@ -523,22 +523,32 @@ def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) ->
 def _difference(found: tuple[Any, Any], expected: tuple[Any, Any]) -> float:
     """Returns how much losses or predictions differ, as a part of the largest prediction.
 
-    A loss may be small as the difference of large numbers. Tensors with numbers that are not finite
-    in an eager step are not compared.
+    A loss may be small as the difference of large numbers, or of their squares. Tensors with
+    numbers that are not finite in an eager step are not compared.
     """
-    largest = most = 0.0
-    for ours, right in zip(_numbers_in(found[::-1]), _numbers_in(expected[::-1]), strict=True):
-        if right.numel() and right.isfinite().all():
-            largest = max(largest, largest**2, float(right.abs().max()))
-            apart = float((ours - right).abs().max())
-            most = max(most, apart / largest if apart else 0.0) if apart == apart else math.inf
-    return most
+    predictions = _apart(found[1], expected[1])
+    scale = max((largest for _, largest in predictions), default=0.0)
+    losses = [(apart, max(own, scale, scale**2)) for apart, own in _apart(found[0], expected[0])]
+    parts = [*((apart, scale) for apart, _ in predictions), *losses]
+    return max((apart / of if of else math.inf for apart, of in parts if apart), default=0.0)
+
+
+def _apart(found: Any, expected: Any) -> list[tuple[float, float]]:
+    """Returns for each tensor how far both are apart, and the largest number that is expected."""
+    pairs = zip(_numbers_in(found), _numbers_in(expected), strict=True)
+    return [
+        (float((ours - right).abs().max().nan_to_num(math.inf)), float(right.abs().max()))
+        for ours, right in pairs
+        if right.numel() and right.isfinite().all()
+    ]
 
 
 def _numbers_in(values: Any) -> list[Tensor]:
     """Returns the tensors of real or complex numbers in nested values."""
     found: list[Tensor] = []
-    apply_to_collection(values, Tensor, lambda tensor: found.append(tensor.detach()))
+    apply_to_collection(
+        values, Tensor, lambda tensor: found.append(tensor.detach()), allow_frozen=True
+    )
     return [own for own in found if own.is_floating_point() or own.is_complex()]
 
 

@@ -467,7 +467,8 @@ class _Begins(StepCallback):
     def on_exception(self, trainer: Any, module: LightningModule, error: BaseException) -> None:
         signals.let_steps_look(False)
         trainer.end_blocks()
-        if isinstance(error, signals.Interrupted):
+        # Where a user's code raises KeyboardInterrupt, Lightning kills them, as if somebody had.
+        if isinstance(error, signals.Interrupted | KeyboardInterrupt):
             kill_children(trainer)
 
     @staticmethod

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from engine import files, locks
 
+MOST = 8  # sweeps at once over some of the same jobs
 WORDS = ("sweep.force=true", "sweep.retry=failed")  # each asks to run jobs again, once
 
 
@@ -55,6 +56,11 @@ def write(path: Path, token: str) -> None:
     """Writes a token whole, or not at all."""
     files.make_folder(path.parent)
     files.write_whole(path, token)
+
+
+def add(path: Path, token: str) -> None:
+    """Writes a token behind the last ones that a file has."""
+    write(path, " ".join([*read(path).split()[-MOST:], token]))
 
 
 def read(path: Path) -> str:

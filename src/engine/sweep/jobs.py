@@ -68,7 +68,7 @@ class Job:
         self.hash = self.config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary
         self.is_checked = False  # its config is right
-        self.launched_as: tuple[Path, int] | None = None  # its stamp as a launcher took it
+        self.launched_as: int | None = None  # its stamp as a launcher took it
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
         self.mark = self._lock.with_suffix(".forced")
@@ -125,11 +125,11 @@ class Job:
         return folder
 
     @property
-    def stamp(self) -> tuple[Path, int] | None:
+    def stamp(self) -> int | None:
         """Returns what is another when the job has been run again; None if no summary is known."""
         with suppress(OSError):
             if self._folder:  # to look for it takes long
-                return self._folder, os.stat(self._folder / summaries.SUMMARY).st_mtime_ns
+                return os.stat(self._folder / summaries.SUMMARY).st_mtime_ns
         return None
 
     @property
@@ -156,7 +156,7 @@ class Job:
         if not self.token or self.is_begun or not self.folder:
             return
         if self.stamp not in (None, self.launched_as):  # the other sweep has a token of its own
-            forced.write(self.mark, f"{forced.read(self.mark)} {self.token}")
+            forced.add(self.mark, self.token)
 
     def state(self) -> State:
         """Reads the job's status, folder and summary: any process may change them.
@@ -264,7 +264,9 @@ class Job:
         elif folder and now.has_ended:  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
         if self.token and not self.is_begun:  # a worker that a cluster starts again goes on
-            forced.write(self.mark, self.token)
+            if any(now.changed):
+                self.mark.unlink(missing_ok=True)  # no sweep has begun with the job as it is now
+            forced.add(self.mark, self.token)
         name = self.config, self.sweep_dir, self.config.overrides
         is_taken = folders.job_dir(*name).exists()  # by another job
         self._folder = folder or folders.job_dir(*name, is_whole=is_taken)
@@ -359,7 +361,7 @@ def _run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
     _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launch)
-    states = [job.state() for job in jobs]  # to read hundreds takes a small sweep's time
+    states = list(map(_state_at_end, jobs))  # to read hundreds takes a small sweep's time
     left = [(job, now) for job, now in zip(jobs, states, strict=True) if job.is_left(now)]
     if not left:
         return states
@@ -372,7 +374,16 @@ def _run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
             _launch([job], launch)
             if job.is_left(job.state()):
                 job.error = RunFailed(str(WorkerLost()))
-    return [job.state() for job in jobs]
+    return list(map(_state_at_end, jobs))
+
+
+def _state_at_end(job: Job) -> State:
+    """Reads the state of a job that another process may have run while this one did others."""
+    now = job.state()
+    if not (now.has_ended and now.is_due) or job.error:
+        return now
+    job.count_others()
+    return job.state()
 
 
 def _force(jobs: Sequence[Job], path: Path, word: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
 from engine import SupervisedModule, TensorDataModule, UserError
 from engine.checks.config import try_update
@@ -55,6 +55,10 @@ def warm_up(optimizer: Optimizer, rates: Callable[[str, int], float], steps: int
     return ExponentialLR(optimizer, 0.9)
 
 
+def two(optimizer: Optimizer, rates: Callable[[str, int], float]) -> Any:
+    return LambdaLR(optimizer, [lambda epoch: 0.9, lambda epoch: 0.5])
+
+
 def config(optimizer: dict[str, Any], scheduler: Any = None, module: str = PLAIN) -> Config:
     partial = {"_partial_": True}
     return Config(
@@ -72,6 +76,7 @@ OF_MUON = {"_target_": "torch.optim.Muon", "lr": 0.1}
 OF_GROUPS = {"_target_": f"{__name__}.ForGroups", "lr": 0.1}
 OF_FIRST = {"_target_": f"{__name__}.ForFirst", "lr": 0.1}
 OF_RATES = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": [0.1, 0.2]}
+OF_TWO = {"_target_": f"{__name__}.two"}
 OF_WARM_UP = {"_target_": f"{__name__}.warm_up", "steps": 500}
 
 
@@ -84,6 +89,7 @@ OF_WARM_UP = {"_target_": f"{__name__}.warm_up", "steps": 500}
         pytest.param(
             config(OF_SGD, {**OF_RATES, "total_steps": 9}, GROUPED), id="a rate for each group"
         ),
+        pytest.param(config(OF_SGD, OF_TWO, GROUPED), id="a function for each group"),
         pytest.param(config(OF_SGD, OF_WARM_UP), id="a length of its own"),
     ],
 )

@@ -549,6 +549,11 @@ def test_nested_predictions_are_compared_and_no_classes() -> None:
     found = (loss, {"y": (torch.tensor([4.0]), torch.tensor([1, 2]))})
     expected = (2 * loss, {"y": (torch.tensor([8.0]), torch.tensor([3, 4]))})
     assert compiled._difference(found, expected) == 0.5
+    heads = [torch.tensor([100.0])] * 12
+    assert compiled._difference((loss, heads), (loss, heads)) == 0
+    wrong = [*heads[1:], torch.tensor([50.0])]
+    assert compiled._difference((loss, wrong), (loss, heads)) == 0.5
+    assert compiled._difference((loss, torch.ones(2)), (loss, torch.zeros(2))) == INF
 
 
 def test_a_step_that_predicts_otherwise_than_an_eager_one_is_told_of(
@@ -560,7 +565,7 @@ def test_a_step_that_predicts_otherwise_than_an_eager_one_is_told_of(
     make = lambda: SupervisedModule(nn.Sequential(*layers, nn.Linear(6, 2)), nn.MSELoss())  # noqa: E731
     both(tmp_path, make)
     (text,) = told(caplog)
-    assert text.startswith("compile=true: the first compiled step predicts otherwise than an eager")
+    assert text.startswith("compile=true: a compiled step predicts otherwise than an eager one, by")
 
 
 def test_the_reason_of_a_compiler_is_told() -> None:

@@ -23,6 +23,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from engine.run.folders import LAST
 from engine.run.loggers.table import MetricsCSV
+from engine.signals import Interrupted
+from engine.steps import trainer as trainer_of_blocks
 from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
 from fenced import Net, Sized, loader
@@ -641,3 +643,19 @@ def test_an_error_within_a_block_leaves_no_row_to_log(
     with pytest.raises(RuntimeError, match="fails"):
         fit(tmp_path, 100, Fails(), callbacks=[Asks()], log_every_n_steps=1)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"), [(KeyboardInterrupt(), 1), (Interrupted(130), 1), (ValueError(), 0)]
+)
+def test_what_ends_the_further_processes_before_lightning_does(
+    error: BaseException, ends: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a user's KeyboardInterrupt was told as "process 1 of the run was killed"."""
+    ended: list[Any] = []
+    monkeypatch.setattr(trainer_of_blocks, "kill_children", ended.append)
+    trainer = plain_trainer(tmp_path)
+    for callback in trainer.callbacks:
+        if isinstance(callback, trainer_of_blocks._Begins):
+            callback.on_exception(trainer, Net(), error)
+    assert ended == [trainer] * ends

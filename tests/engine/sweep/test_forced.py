@@ -314,3 +314,44 @@ def test_a_job_that_another_forced_sweep_runs_meanwhile_is_run(claims: bool, end
     assert [job.state().status for job in theirs] == ["finished"] * 3  # they keep their marks
     assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
     assert forced(ended, words=WORDS[:2]) == [*WORDS[:2]]  # it has ended
+
+
+def test_a_job_that_ends_elsewhere_while_another_is_waited_for_is_run(ended: Path) -> None:
+    """As it happened: "to run again", in a sweep that ended with code 0."""
+    theirs = made(ended, *WORDS)
+    for job in theirs:
+        job.treated["force"] = True
+
+    def launch(jobs: Sequence[Job]) -> list[JobReturn]:
+        if len(jobs) == 1:  # it is waited for
+            run_all(theirs, Worker())
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=0.5) for _ in jobs]
+
+    jobs = made(ended, *WORDS[:2])
+    for job in jobs:
+        job.treated["force"] = True
+    assert [now.status for now in run_all(jobs, launch)] == ["finished"] * 2
+    assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
+
+
+def test_a_folder_that_is_renamed_on_the_way_is_no_job_that_another_process_ran(
+    ended: Path,
+) -> None:
+    own, jobs = Worker(), made(ended, *WORDS)
+
+    def launch(due: Sequence[Job]) -> list[JobReturn]:
+        if len(due) == 3:
+            assert due[1].folder
+            due[1].folder.rename(ended / f"mine-{due[1].config.hash}")
+        return own(due)
+
+    for job in jobs:
+        job.treated["force"] = True
+    assert [now.status for now in run_all(jobs, launch)] == ["finished"] * 3
+    assert sorted(own.ran) == [*WORDS]
+
+
+def test_a_job_that_was_killed_in_one_sweep_and_ran_in_another_runs_no_more(ended: Path) -> None:
+    assert forced(ended, stops_in=WORDS[1], words=WORDS[:2]) == [*WORDS[:2]]
+    assert forced(ended, words=WORDS[1:]) == [*WORDS[1:]]
+    assert forced(ended, words=WORDS[:2]) == []
