@@ -10,14 +10,13 @@ import logging
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
@@ -544,12 +543,12 @@ def _apart(found: Any, expected: Any) -> list[tuple[float, float]]:
 
 
 def _numbers_in(values: Any) -> list[Tensor]:
-    """Returns the tensors of real or complex numbers in nested values."""
-    found: list[Tensor] = []
-    apply_to_collection(
-        values, Tensor, lambda tensor: found.append(tensor.detach()), allow_frozen=True
-    )
-    return [own for own in found if own.is_floating_point() or own.is_complex()]
+    """Returns the tensors of real or complex numbers in nested tuples, lists and mappings."""
+    if isinstance(values, Tensor):
+        return [values.detach()] if values.is_floating_point() or values.is_complex() else []
+    inner = values.values() if isinstance(values, Mapping) else values
+    is_open = isinstance(values, Mapping | list | tuple)
+    return [own for value in inner for own in _numbers_in(value)] if is_open else []
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:
