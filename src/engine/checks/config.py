@@ -102,9 +102,6 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
     if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
         return
     checked.add(text)
-    module = objects.located(config["module"][TARGET], "module")
-    of_ours = SupervisedModule.configure_optimizers
-    has_own_groups = getattr(module, "configure_optimizers", of_ours) is not of_ours
     looked: list[str] = []  # at what only stands for something of the training
     with blamed_on("optimizer"):
         make = objects.build(node, "optimizer")
@@ -115,6 +112,9 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
                 return  # `fit_to` tries it on the model's own
             raise
     if schedule:
+        module = objects.located(config["module"][TARGET], "module")
+        of_ours = SupervisedModule.configure_optimizers
+        has_own_groups = getattr(module, "configure_optimizers", of_ours) is not of_ours
         is_torchs = schedule[TARGET].startswith("torch.optim.")
         has_rates = any(isinstance(value, list) for value in schedule.values())  # one a group
 
@@ -133,7 +133,7 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
 
 
 class _Parameters(list[nn.Parameter]):
-    """One matrix, as some optimisers take no others, that stands for all parameters.
+    """Stands for all parameters, by one matrix, as some optimisers take no others.
 
     Args:
         looked: gets a word when somebody looks at it.

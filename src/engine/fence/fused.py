@@ -15,7 +15,7 @@ Gather = Callable[..., Any]
 
 
 class _Patched:
-    """What this process has patched, as several trainings may be within it at once."""
+    """Holds what this process has patched: several trainings may be within it at once."""
 
     lock = threading.Lock()
     contexts = 0
