@@ -155,6 +155,7 @@ class Door:
                 raise
 
     def _answer(self, words: Sequence[str]) -> None:
+        HydraConfig.instance().cfg = None  # ${hydra:…} would read an earlier command's --cfg
         secrets.check_words(words)
         resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
         if resumed:

@@ -379,8 +379,13 @@ def test_weights_that_are_not_there_are_refused_before_the_first_job(
 def test_what_single_runs_only_can_refer_to(
     swept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it happened: "HydraConfig was not set", which no user can set."""
+    """As it happened: "HydraConfig was not set", which no user can set.
+
+    After a command with `--cfg` in the same process, jobs got what is in that one's config.
+    """
     word = "name=linear_${hydra:runtime.choices.module}"
+    run_train("--cfg", "job")
+    capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         run_train(*LINEAR, word, swept, f"paths.log_dir={tmp_path}")
     assert stop.value.code == 2
