@@ -138,8 +138,9 @@ class Search:
         places = {
             word: forced.place(self.base.sweep_dir, [word, self.name]) for word in forced.WORDS
         }
-        self._token = forced.started(places[word]) if word else ""
-        self._run(trials, launch)
+        with contextlib.ExitStack() as running:
+            self._token = running.enter_context(forced.held(places[word])) if word else ""
+            self._run(trials, launch)
         for place in places.values():
             forced.ended(place)
 

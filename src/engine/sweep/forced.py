@@ -6,7 +6,8 @@ another process has run since the sweep began: its mark has the tokens of all su
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from filelock import FileLock
 from engine import files, locks
 
 MOST = 8  # sweeps at once over some of the same jobs
+RUNNING = ".running"  # the lock of a process that is at a sweep
 WORDS = ("sweep.force=true", "sweep.retry=failed")  # each asks to run jobs again, once
 
 
@@ -32,24 +34,42 @@ def place(sweep_dir: Path, names: Iterable[str]) -> Path:
     return sweep_dir / locks.LOCKS / f"{digest[:16]}.token"
 
 
-def started(path: Path) -> str:
-    """Returns the token of a sweep, until `ended`.
+@contextmanager
+def held(path: Path) -> Iterator[str]:
+    """Begins a sweep, or goes on with it; gives its token, and keeps `ended` from it meanwhile.
 
-    A sweep that was interrupted, or that another process is at, has one already.
+    A sweep that was interrupted, or that another process is at, has a token already.
     """
     files.make_folder(path.parent)
-    with files.writing(path), FileLock(path.with_suffix(".lock")):
+    own = path.with_suffix(f".{uuid4().hex[:8]}{RUNNING}")
+    with files.writing(path), _locked(path):
         token = read(path)
         if not token:
             token = uuid4().hex
             write(path, token)
-    return token
+        lock = locks.acquire(own)
+    try:
+        yield token
+    finally:
+        if lock:
+            lock.release()
+        own.unlink(missing_ok=True)
 
 
 def ended(path: Path) -> None:
-    """Ends a sweep, if there is one: the next one has another token."""
-    if path.exists():
+    """Ends a sweep that no process is at, if there is one: the next one has another token."""
+    if not path.exists():
+        return
+    with _locked(path):
+        for own in path.parent.glob(f"{path.stem}.*{RUNNING}"):
+            if locks.is_held(own):
+                return
+            own.unlink(missing_ok=True)  # of a process that was killed
         path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> FileLock:
+    return FileLock(path.with_suffix(".lock"))
 
 
 def write(path: Path, token: str) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,14 +344,15 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
         return []
     hashes = [job.config.hash for job in jobs]
     paths = {word: forced.place(jobs[0].sweep_dir, [word, *hashes]) for word in forced.WORDS}
-    for word, path in paths.items():
-        # A search has begun to run its jobs again.
-        own = [job for job in jobs if forced.word(job.treated) == word and not job.token]
-        if any(job.state().is_due for job in own):  # else the folder may be one to read only
-            _force(own, path, word)
-    states = _run_all(jobs, launch)
+    with ExitStack() as running:
+        for word, path in paths.items():
+            # A search has begun to run its jobs again.
+            own = [job for job in jobs if forced.word(job.treated) == word and not job.token]
+            if any(job.state().is_due for job in own):  # else the folder may be one to read only
+                _force(own, running.enter_context(forced.held(path)), word)
+        states = _run_all(jobs, launch)
     if not any(isinstance(job.error, NotWritten | Stopped) for job in jobs):
-        for path in paths.values():  # a sweep without such a word ends one that was interrupted
+        for path in paths.values():  # also without such a word: of a sweep that was interrupted
             forced.ended(path)
     return states
 
@@ -386,7 +387,7 @@ def _state_at_end(job: Job) -> State:
     return job.state()
 
 
-def _force(jobs: Sequence[Job], path: Path, word: str) -> None:
+def _force(jobs: Sequence[Job], token: str, word: str) -> None:
     """Has jobs run again, once, as sweep.force=true or sweep.retry=failed asks for.
 
     Where such a sweep over these jobs was interrupted, it goes on: those run again that it has
@@ -394,10 +395,9 @@ def _force(jobs: Sequence[Job], path: Path, word: str) -> None:
 
     Args:
         jobs: those of the sweep.
-        path: has the sweep's token.
+        token: the sweep's.
         word: of the command line, which asks for it.
     """
-    token = forced.started(path)
     for job in jobs:
         job.token = token
     if begun := [(job, job.state()) for job in jobs if job.is_begun]:

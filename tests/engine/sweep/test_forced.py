@@ -3,6 +3,7 @@
 That holds however often the sweep is interrupted, and whoever else runs the same jobs.
 """
 
+import contextlib
 import os
 import pickle
 import threading
@@ -179,13 +180,53 @@ def test_a_plain_sweep_ends_a_forced_one_that_was_interrupted(ended: Path) -> No
     assert forced(ended) == [*WORDS]
 
 
+@pytest.mark.parametrize("word", ["", "force", "retry"])
+def test_a_sweep_in_another_shell_leaves_a_forced_one_going_on(word: str, ended: Path) -> None:
+    """As it happened: it ended the forced one, whose jobs ran once more after a kill."""
+    others = made(ended, *WORDS)
+    for job in others:
+        job.treated |= {"force": True} if word == "force" else {"retry": "failed"} if word else {}
+    ran: list[str] = []
+
+    def launch(jobs: Sequence[Job]) -> list[JobReturn]:
+        done = Worker()(jobs[:1])
+        other = Worker()
+        run_all(others, other)
+        ran.extend(other.ran)
+        return [*done, *Worker(stops_in="seed=2")(jobs[1:])]
+
+    jobs = made(ended, *WORDS)
+    for job in jobs:
+        job.treated["force"] = True
+    # It shares the jobs if it is the same command: then none is left.
+    with contextlib.nullcontext() if word == "force" else pytest.raises(Interrupted):
+        run_all(jobs, launch)
+    assert ran == (["seed=2", "seed=3"] if word == "force" else [])
+    assert forced(ended) == ([*WORDS] if word == "force" else ["seed=2", "seed=3"])
+    assert forced(ended) == [*WORDS]  # it has ended
+    assert not list(ended.glob(".locks/*.running"))
+
+
+def test_a_process_that_was_killed_does_not_hold_its_sweep(ended: Path) -> None:
+    forced(ended, stops_in="seed=2")
+    (token,) = ended.glob(".locks/*.token")
+    token.with_suffix(".0123abcd.running").touch()
+    run_all(made(ended, *WORDS), Worker())
+    assert not [*ended.glob(".locks/*.token"), *ended.glob(".locks/*.running")]
+
+
 def test_two_sweeps_that_begin_at_once_have_one_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it happened: each had its own, and so each ran all jobs."""
     place = of_sweeps.place(tmp_path, ["0123", "4567"])
     tokens: list[str] = []
-    other = threading.Thread(target=lambda: tokens.append(of_sweeps.started(place)))
+
+    def begin() -> None:
+        with of_sweeps.held(place) as token:
+            tokens.append(token)
+
+    other = threading.Thread(target=begin)
 
     def slowly(path: Path, token: str, write: Any = of_sweeps.write) -> None:
         if threading.current_thread() is not other:
@@ -194,7 +235,7 @@ def test_two_sweeps_that_begin_at_once_have_one_token(
         write(path, token)
 
     monkeypatch.setattr(of_sweeps, "write", slowly)
-    tokens.append(of_sweeps.started(place))
+    begin()
     other.join()
     assert tokens == [place.read_text()] * 2
 
