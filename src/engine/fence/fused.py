@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -29,8 +30,9 @@ def any_fused_steps() -> Iterator[None]:
 
     The kernels refuse complex numbers, sparse gradients, and parameters without momentum beside
     others that have theirs: those of a layer that thaws, or that some steps leave out. They take
-    numbers in their order in memory, so that a gradient, or a parameter, that lies otherwise than
-    the kernels suppose gets a wrong update. A step of none of these is torch's own, bit by bit.
+    numbers in their order in memory, so that a parameter gets a wrong update where it, its gradient
+    or its state lies otherwise than the kernels suppose. A step of none of these is torch's own,
+    bit by bit.
     """
     with _Patched.lock:
         _Patched.contexts += 1
@@ -62,7 +64,8 @@ def _gathering(kind: Any) -> Gather:
     """Returns what gathers a group's tensors for the kernel, and takes all other steps first."""
     gather, step = kind._init_group, inspect.unwrap(kind.step)
     signature = inspect.signature(gather)
-    names = signature.parameters
+    names = [*signature.parameters][2:]  # behind the optimiser and the group
+    numbers = slice(names.index("state_steps") if "state_steps" in names else len(names))
 
     def gathered(optimizer: Any, group: Any, *given: list[Any], **named: list[Any]) -> Any:
         if not group.get("fused") or _Patched.ours.get(kind) is not gathered:
@@ -71,11 +74,13 @@ def _gathering(kind: Any) -> Gather:
         types = {one.dtype for one in group["params"]}
         if not any(own.is_complex for own in types):
             found = gather(optimizer, group, *lists)
-            if _fits(found, group, *lists):
+            if _fits(found, group, *lists[numbers]):
                 return found
             for own in lists:
                 own.clear()
         group = {**group, "params": _remaining(step, optimizer, group)}
+        for parameter in group["params"]:
+            _lay_out(optimizer.state.get(parameter, {}), parameter)
         found = gather(optimizer, group, *lists)
         lists[1][:] = map(_laid_out, *lists[:2])
         return found
@@ -84,12 +89,20 @@ def _gathering(kind: Any) -> Gather:
     return gathered
 
 
-def _fits(found: Any, group: Any, params: Any, grads: Any, *states: Any) -> bool:
+def _fits(found: Any, group: Any, params: Any, *others: Any) -> bool:
     """Tells whether the kernel takes all that was gathered: mostly, so it has to be fast."""
-    has_more = any(found) if isinstance(found, tuple) else found  # complex or sparse
-    if has_more or [*map(Tensor.stride, params)] != [*map(Tensor.stride, grads)]:
+    if any(found) if isinstance(found, tuple) else found:  # complex or sparse
         return False
-    return not group.get("momentum") or sum(one is None for one in states[0]) in (0, len(params))
+    if group.get("momentum") and (new := sum(one is None for one in others[1])):
+        if new < len(params):
+            return False
+        others = others[:1]
+    if all(map(Tensor.is_contiguous, chain(params, *others))):
+        return True
+    strides = [*map(Tensor.stride, params)]
+    return all(map(_is_dense, params)) and all(
+        not own or [*map(Tensor.stride, own)] == strides for own in others
+    )
 
 
 def _remaining(step: Callable[[Any], Any], optimizer: Any, group: Any) -> list[Any]:
@@ -109,9 +122,12 @@ def _remaining(step: Callable[[Any], Any], optimizer: Any, group: Any) -> list[A
 
 def _has_kernel(parameter: Any) -> bool:
     gradient = parameter.grad
-    return not (gradient.is_sparse or gradient.is_complex()) and (
-        _lies_as(gradient, parameter) or _lies_as(torch.empty_like(parameter), parameter)
-    )
+    return not (gradient.is_sparse or gradient.is_complex()) and _is_dense(parameter)
+
+
+def _is_dense(parameter: Tensor) -> bool:
+    """Tells whether a parameter's numbers lie side by side, in whatever order."""
+    return _lies_as(torch.empty_like(parameter), parameter)
 
 
 def _lies_as(tensor: Tensor, other: Tensor) -> bool:
@@ -120,10 +136,17 @@ def _lies_as(tensor: Tensor, other: Tensor) -> bool:
     return all(own == its or size == 1 for own, its, size in each)
 
 
-def _laid_out(parameter: Tensor, gradient: Tensor) -> Tensor:
-    if _lies_as(gradient, parameter):
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)
+def _laid_out(parameter: Tensor, tensor: Tensor) -> Tensor:
+    if _lies_as(tensor, parameter):
+        return tensor
+    return torch.empty_like(parameter).copy_(tensor)
+
+
+def _lay_out(state: dict[str, Any], parameter: Tensor) -> None:
+    """Lays a parameter's state as the parameter lies now, for this step and the next ones."""
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            state[name] = _laid_out(parameter, value)
 
 
 def _take(

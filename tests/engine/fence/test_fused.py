@@ -61,12 +61,15 @@ def trained(make: Callable[..., Any], gradients: Callable[[int], Gradients], **h
     alone = nn.Parameter(drawn(3, 2, step=97))
     if how.pop("has_cut", False):
         weights.append(cut)
+    is_cut = how.pop("is_cut", False)
     groups = [{"params": weights}, {"params": [alone], "lr": 0.02}]
     optimizer = make(groups, lr=0.1, **how)
     for step in range(6):
         for weight, gradient in zip(weights, gradients(step), strict=False):
             weight.grad = gradient
         cut.grad, alone.grad = drawn(3, 2, step=50 + step), drawn(3, 2, step=70 + step)
+        if is_cut:
+            cut.grad = torch.zeros(3, 4)[:, :2].copy_(cut.grad)
         optimizer.step()
     return [own.detach() for own in (*weights, alone)]
 
@@ -96,10 +99,49 @@ def test_a_fused_optimiser_trains_what_another_one_trains(
 
 
 @pytest.mark.usefixtures("of_any")
-def test_a_parameter_that_lies_apart_in_memory_is_trained() -> None:
+@pytest.mark.parametrize("lies_so", [False, True], ids=["its gradient does not", "so does it"])
+def test_a_parameter_that_lies_apart_in_memory_is_trained(lies_so: bool) -> None:
     expected = trained(SGD, dense, fused=False, has_cut=True)
-    for weight, wanted in zip(trained(SGD, dense, fused=True, has_cut=True), expected, strict=True):
+    given = trained(SGD, dense, fused=True, has_cut=True, is_cut=lies_so)
+    for weight, wanted in zip(given, expected, strict=True):
         torch.testing.assert_close(weight, wanted, rtol=2e-6, atol=2e-6)
+
+
+def turned(weight: nn.Parameter, optimizer: Any) -> None:
+    """As `torch.linalg.qr` gives a weight, or `module.to(memory_format=torch.channels_last)`."""
+    weight.data = weight.data.T.contiguous().T
+
+
+def loaded(weight: nn.Parameter, optimizer: Any) -> None:
+    """The state was saved while the weight lay otherwise."""
+    saved = optimizer.state_dict()
+    for name, value in saved["state"].get(0, {}).items():
+        if value.dim():
+            saved["state"][0][name] = value.T.contiguous().T
+    optimizer.load_state_dict(saved)
+
+
+@pytest.mark.usefixtures("of_any")
+@pytest.mark.parametrize("change", [turned, loaded])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_state_that_lies_otherwise_than_its_parameter_is_taken_rightly(
+    name: str, change: Callable[[nn.Parameter, Any], None]
+) -> None:
+    """As it happened: the weights were wrong, in silence."""
+    trained: list[Tensor] = []
+    for fused in (False, True):
+        weight = nn.Parameter(drawn(3, 2, step=99))
+        optimizer = KINDS[name]([weight], lr=0.1, fused=fused)
+        for step in range(6):
+            if step == 3:
+                change(weight, optimizer)
+            weight.grad = drawn(3, 2, step=step).as_strided_(weight.shape, weight.stride())
+            optimizer.step()
+        trained.append(weight.detach())
+        for value in optimizer.state[weight].values() if fused else ():
+            if isinstance(value, Tensor) and value.dim():
+                assert value.stride() == weight.stride()  # laid anew once, for all later steps
+    torch.testing.assert_close(*trained, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", KINDS)
