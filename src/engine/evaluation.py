@@ -120,6 +120,7 @@ def measure(
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
+    _limit(trainer, split)
     trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
     model.register_load_state_dict_pre_hook(whether_compiled_or_not)
     model.register_load_state_dict_pre_hook(make_room)
@@ -219,6 +220,18 @@ def _serve(data: Any, split: str) -> None:
             has = ", ".join(data.splits)
             raise UserError(f"split={split}: {type(data).__name__} has only: {has}.")
         data.test_split = split
+
+
+def _limit(trainer: Any, split: str) -> None:
+    """Has as much of the validation split measured as the run's validations measured.
+
+    Whatever the split of a data module of ours, Lightning measures it as "test".
+    """
+    key = "limit_val_batches" if split == "val" else "limit_test_batches"
+    trainer.limit_test_batches = limit = getattr(trainer, key)
+    if isinstance(limit, int) or limit < 1.0:  # 1 is a batch, 1.0 is all of them
+        key = "overfit_batches" if split == "val" and trainer.overfit_batches else key
+        log.warning("%s: not all of it is measured, by trainer.%s=%s", split, key, limit)
 
 
 def _way_to_measure(model: Any, data: Any, split: str) -> str:

@@ -265,6 +265,31 @@ def test_the_validation_split_gives_the_best_epoch_s_metrics_to_the_last_bit(mov
     assert (moved / "evaluation" / "figures" / "val_confusion_matrix.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (["trainer.limit_test_batches=1"], ""),
+        (["trainer.limit_val_batches=2"], "limit_val_batches=2"),
+        (["trainer.overfit_batches=2"], "overfit_batches=2"),
+    ],
+)
+def test_as_much_is_measured_as_the_run_s_validation_measured(
+    limits: list[str], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: 20 of 216 samples by the test's limit, and all by validation's own."""
+    words = ["datamodule.eval_batch_size=20", "trainer.max_epochs=1", "callbacks=default"]
+    run_train(*RUN[:-1], *words, *limits, f"paths.log_dir={tmp_path}")
+    run_dir = only_run(tmp_path)
+    run_evaluate(f"run={run_dir}", "split=val")
+    assert report(run_dir, "val")["metrics"] == pytest.approx(metrics_of(run_dir, "val"), rel=1e-6)
+    told = [line for line in caplog.messages if "not all" in line]
+    assert told == ([f"val: not all of it is measured, by trainer.{said}"] if said else [])
+    if not said:
+        run_evaluate(f"run={run_dir}")
+        assert "test: not all of it is measured, by trainer.limit_test_batches=1" in caplog.messages
+        assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
+
+
 def test_the_training_split(moved: Path) -> None:
     run_evaluate(f"run={moved}", "split=train")
     metrics = report(moved, "train")["metrics"]
