@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -121,7 +121,11 @@ class StepProgressBar(StepCallback, ProgressBar):
             part: says of which.
         """
         now, before = dict(trainer.callback_metrics), self._told
-        new = {name: value for name, value in now.items() if value is not before.get(name)}
+        new = {
+            name: value
+            for name, value in now.items()
+            if not _is_same(value, before.get(name)) and not is_of_one_class(name, now)
+        }
         self._told = now
         seconds, first = self._began
         speed = (trainer.global_step - first) / max(time.monotonic() - seconds, 1e-9)
@@ -153,13 +157,21 @@ class StepProgressBar(StepCallback, ProgressBar):
         return is_due
 
 
-def _in_words(metrics: Mapping[str, Tensor], names: Collection[str], part: str) -> str:
-    """Writes metrics, but for those of one class: `train loss 1.72 acc 0.37, val loss 1.8`."""
-    shown = {name: value for name, value in metrics.items() if not is_of_one_class(name)}
-    last = next((name for name in reversed(shown) if name in names), None)
+def _is_same(value: Any, before: Any) -> bool:
+    """Tells whether Lightning has kept a number, of which it gives another view each time."""
+    if isinstance(value, Tensor) and isinstance(before, Tensor):
+        return value.data_ptr() == before.data_ptr()
+    return value is before
+
+
+def _in_words(metrics: dict[str, Tensor], names: Collection[str], part: str) -> str:
+    """Writes metrics: `train loss 1.72 acc 0.37, val loss 1.8`."""
+    last = next((name for name in reversed(metrics) if name in names), None)
     by_split: dict[str, list[str]] = {}
-    for name, value in shown.items():
-        split, _, rest = name.rpartition("/")
+    for name, value in metrics.items():
+        split, slash, rest = name.partition("/")
+        if not slash:
+            split, rest = "", name
         words = by_split.setdefault(split, [split] if split else [])
         words.append(f"{rest} {value:.4g}")
         if name == last:

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,12 +135,18 @@ def is_validation(metric: str) -> bool:
     return re.match(r"val(id(ation)?)?[/_.]", metric) is not None
 
 
-def is_of_one_class(metric: str) -> bool:
-    """Tells whether a metric is that of one class, by its name: `val/acc/cat`.
+def is_of_one_class(metric: str, names: Container[str]) -> bool:
+    """Tells whether a metric is that of one class, by its name: `val/acc/cat` beside `val/acc`.
 
     Of several loaders, Lightning adds which one to the name: `val/acc/dataloader_idx_0`.
+
+    Args:
+        metric: its name.
+        names: of all that is logged with it.
     """
-    return re.sub(r"/dataloader_idx_\d+$", "", metric).count("/") > 1
+    name, loader = re.findall(r"(.+?)(/dataloader_idx_\d+)?$", metric)[0]
+    of_all = name.rpartition("/")[0]
+    return "/" in of_all and f"{of_all}{loader}" in names
 
 
 def training_loss(metrics: Iterable[str]) -> str | None:

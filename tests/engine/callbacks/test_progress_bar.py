@@ -169,6 +169,36 @@ def test_lines_every_n_steps_instead(lines: pytest.LogCaptureFixture, tmp_path: 
     ]
 
 
+class LogsMore(LinearRegressor):
+    """Logs a mean over all classes by a name in parts, and an accuracy with those of classes."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({"train/f1/macro": 0.25, "train/acc": 0.5, "train/acc/cat": 0.75})
+
+
+def test_a_line_leaves_out_numbers_of_single_classes_only(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: a name with a second "/" was taken for that of a class."""
+    fit(tmp_path, StepProgressBar(), limit_val_batches=0, max_epochs=1, kind=LogsMore)
+    (line,) = lines.messages
+    assert line.startswith("epoch 1/1: train loss 8 (last step) f1/macro 0.25 acc 0.5 (")
+
+
+def test_a_line_between_two_rows_has_no_loss(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: it had that of the row before, as of its own step."""
+    options = {"limit_val_batches": 0, "log_every_n_steps": 2}
+    fit(tmp_path, StepProgressBar(line_every_n_steps=1), max_epochs=1, **options)
+    assert [message.rpartition(" (")[0] for message in lines.messages] == [
+        "epoch 1/1, step 1",
+        "epoch 1/1, step 2: train loss 8",
+        "epoch 1/1, step 3",
+        "epoch 1/1, step 4: train loss 8",
+    ]
+
+
 def test_a_run_resumed_within_an_epoch_goes_on(
     lines: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

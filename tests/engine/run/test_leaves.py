@@ -147,11 +147,11 @@ class TestWhatARunLeaves:
         events = EventAccumulator(str(digits), size_guidance={"scalars": 0}).Reload()
         tags = events.Tags()
         metrics = summary_of(digits)["metrics"]
-        assert set(tags["scalars"]) == {"lr", *map(tag_of, metrics)}
+        assert set(tags["scalars"]) == {"lr", *(tag_of(name, metrics) for name in metrics)}
         assert tags["graph"]
         assert tags["images"] == ["test/confusion_matrix", "test/images"]
         for name, last in metrics.items():
-            shown = events.Scalars(tag_of(name))[-1]
+            shown = events.Scalars(tag_of(name, metrics))[-1]
             assert shown.value == pytest.approx(last, rel=1e-6), name
 
     def test_best_checkpoint_is_the_tested_one(self, digits: Path) -> None:

@@ -75,7 +75,7 @@ def known(runs: Sequence[Run], asked: str) -> str:
     counts = Counter(name for run in runs for name in run.metrics)
     if asked not in counts:
         # Without val/acc/3, the accuracy of one class.
-        names = sorted([name for name in counts if not is_of_one_class(name)] or counts)
+        names = sorted(name for name in counts if not is_of_one_class(name, counts))
         has = f" They have: {', '.join(names)}." if names else ""
         raise UserError(f"--metric {asked}: no run has it.{nearest(asked, counts)}{has}")
     return asked
@@ -101,7 +101,7 @@ def lacks(run: Run, compared: Objective, by_objective: bool) -> bool:
 def of_tests(runs: Sequence[Run], compared: Objective) -> list[str]:
     """Returns the metrics of the test to show beside what is compared, the most like it first."""
     names = {name for run in runs for name in run.metrics if re.match(r"test[/_.]", name)}
-    plain = sorted(name for name in names - {compared.metric} if not is_of_one_class(name))
+    plain = sorted(name for name in names - {compared.metric} if not is_of_one_class(name, names))
     rest = _rest(compared.metric)
     return sorted(plain, key=lambda name: (not name.endswith(rest), _preference(name)))[:MOST_TESTS]
 
@@ -156,4 +156,4 @@ def _preference(name: str) -> tuple[int, int, int]:
     """
     split = re.split(r"[/_.]", name)[0]
     order = SPLITS.index(split) if split in SPLITS else len(SPLITS)
-    return order, is_of_one_class(name), {"max": 0, "min": 1, None: 2}[direction_of(name)]
+    return order, name.count("/") > 1, {"max": 0, "min": 1, None: 2}[direction_of(name)]

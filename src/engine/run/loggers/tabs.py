@@ -65,9 +65,13 @@ def log_end(
         text = "\n".join(["| metric | value |", "|---|---|", *rows])
         logger.experiment.add_text("result", text, trainer.global_step)
     if config.hash.startswith(digest_of(run_dir)):  # a job of a sweep
-        tests = [name for name in metrics if name.startswith("test") and not is_of_one_class(name)]
+        tests = [
+            name
+            for name in metrics
+            if name.startswith("test") and not is_of_one_class(name, metrics)
+        ]
         same = [name for name in tests if name[len("test") :] == monitor.removeprefix("val")]
-        shown = {tag_of(name): metrics[name] for name in (same or tests)[:MOST_TESTS]}
+        shown = {tag_of(name, metrics): metrics[name] for name in (same or tests)[:MOST_TESTS]}
         # TensorBoard sorts the columns, and ★ comes after all letters.
         shown |= {f"★ {name}": value for name, value in compared.items()}
         words = folders.own_words(run_dir.parent, config.overrides)

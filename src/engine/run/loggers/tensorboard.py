@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -36,15 +36,19 @@ log = logging.getLogger(__name__)
 CHARTS = "train and val"  # the name of the charts that show both in TensorBoard
 
 
-def tag_of(metric: str) -> str:
+def tag_of(metric: str, names: Container[str] = ()) -> str:
     """Returns the name of a metric in TensorBoard, which shows names by their first part, sorted.
 
     `train/loss` and `val/loss` are `loss/train` and `loss/val`, so that they stand side by side.
-    `val/acc/cat` is `per class/val/acc/cat`, apart from the means over all classes. `test/loss`,
-    which has one point, stays as it is.
+    `val/acc/cat` is `per class/val/acc/cat`, apart from `val/acc`, the mean over all classes.
+    `test/loss`, which has one point, stays as it is.
+
+    Args:
+        metric: its name in metrics.csv.
+        names: of all that is logged with it.
     """
     split, _, name = metric.partition("/")
-    if split in SPLITS and is_of_one_class(metric):
+    if split in SPLITS and is_of_one_class(metric, names):
         return f"per class/{metric}"
     return f"{name}/{split}" if split in SPLITS[:2] and name else metric
 
@@ -64,7 +68,7 @@ class _RowEvent:
     def __init__(self, names: list[str], prefix: str) -> None:
         self.names = names
         shown = [name for name in names if name != "epoch"]
-        self.tags = [tag_of(name) for name in shown]
+        self.tags = [tag_of(name, names) for name in shown]
         values = [Summary.Value(tag=f"{prefix}-{tag}" if prefix else tag) for tag in self.tags]
         self._event = Event(summary=Summary(value=values))
         self._places = list(zip(shown, self._event.summary.value, strict=True))
@@ -131,7 +135,9 @@ class TensorBoard(TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if any(isinstance(value, Mapping) for value in metrics.values()):
             self._say_what_is_mixed(metrics)
-            row = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
+            row = {
+                tag_of(name, metrics): value for name, value in metrics.items() if name != "epoch"
+            }
             super().log_metrics(row, step)
             self.show_charts(row)
         else:
@@ -149,10 +155,10 @@ class TensorBoard(TensorBoardLogger):
                 self._say_what_is_mixed(names)
             last.give(alike, events)
 
-    def _say_what_is_mixed(self, names: Iterable[str]) -> None:
+    def _say_what_is_mixed(self, names: Collection[str]) -> None:
         """Warns once of two metrics in one chart, such as `train/loss` and `loss/train`."""
         for name in names:
-            mixed = self._metrics.setdefault(tag_of(name), set())
+            mixed = self._metrics.setdefault(tag_of(name, names), set())
             if name not in mixed:
                 mixed.add(name)
                 if len(mixed) > 1:
@@ -161,7 +167,7 @@ class TensorBoard(TensorBoardLogger):
                         "TensorBoard shows %s in one chart, %s: log them by other names; "
                         "metrics.csv has them apart",
                         both,
-                        tag_of(name),
+                        tag_of(name, names),
                     )
 
     def show_charts(self, tags: Iterable[str]) -> None:

@@ -93,6 +93,8 @@ def test_metrics_of_the_test_stand_beside() -> None:
     names = ["test/loss", "test/acc", "test/acc/0", "val/acc", "test/f1", "tested"]
     assert of_tests(runs(names), choose([of("val/acc")])) == ["test/acc", "test/f1"]
     assert of_tests(runs(names), choose([of("val/loss")])) == ["test/loss", "test/acc"]
+    names = ["test/acc", "test/f1/macro", "test/loss", "val/f1/macro"]  # without a test/f1
+    assert of_tests(runs(names), choose([of("val/f1/macro")])) == ["test/f1/macro", "test/acc"]
 
 
 @pytest.mark.parametrize(

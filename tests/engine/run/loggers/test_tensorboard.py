@@ -51,13 +51,16 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
         ("val/acc", "acc/val"),
         ("test/acc", "test/acc"),
         ("val/acc/cat", "per class/val/acc/cat"),
+        ("val/acc/cat/dataloader_idx_1", "per class/val/acc/cat/dataloader_idx_1"),
+        ("val/acc/dataloader_idx_1", "acc/dataloader_idx_1/val"),
+        ("val/f1/macro", "f1/macro/val"),  # there is no val/f1
         ("lr", "lr"),
         ("train_loss", "train_loss"),
         ("grad_norm/conv1", "grad_norm/conv1"),
     ],
 )
 def test_names_in_tensorboard(metric: str, tag: str) -> None:
-    assert tag_of(metric) == tag
+    assert tag_of(metric, ["val/acc", "val/acc/dataloader_idx_1"]) == tag
 
 
 @pytest.mark.parametrize(
