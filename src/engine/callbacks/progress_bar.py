@@ -169,9 +169,7 @@ def _in_words(metrics: dict[str, Tensor], names: Collection[str], part: str) -> 
     last = next((name for name in reversed(metrics) if name in names), None)
     by_split: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        split, slash, rest = name.partition("/")
-        if not slash:
-            split, rest = "", name
+        split, _, rest = name.rpartition("/")
         words = by_split.setdefault(split, [split] if split else [])
         words.append(f"{rest} {value:.4g}")
         if name == last:

@@ -73,14 +73,17 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     """Returns the splits that a module can be measured on, each with the Trainer's method for it.
 
     A data module of Lightning's serves a split for "test" and one for "validate". One of ours
-    serves any split for "test".
+    serves any split for "test", which draws figures, too. A user's step for validation may measure
+    something else than the one for the test.
     """
-    ways = {}
+    ways: dict[str, str] = {}
     loaders = serving(model, data)
-    if is_overridden("validation_step", model) and is_overridden("val_dataloader", loaders):
-        ways["val"] = "validate"
     if is_overridden("test_step", model) and is_overridden("test_dataloader", loaders):
         ways |= dict.fromkeys(_splits(data), "test")
+    if is_overridden("validation_step", model) and is_overridden("val_dataloader", loaders):
+        has_own = type(model).validation_step is not SupervisedModule.validation_step
+        if has_own or has_own_test(model) or "val" not in ways:
+            ways["val"] = "validate"
     return ways
 
 

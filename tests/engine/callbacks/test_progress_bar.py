@@ -182,7 +182,7 @@ def test_a_line_leaves_out_numbers_of_single_classes_only(
     """As it happened: a name with a second "/" was taken for that of a class."""
     fit(tmp_path, StepProgressBar(), limit_val_batches=0, max_epochs=1, kind=LogsMore)
     (line,) = lines.messages
-    assert line.startswith("epoch 1/1: train loss 8 (last step) f1/macro 0.25 acc 0.5 (")
+    assert line.startswith("epoch 1/1: train loss 8 (last step) acc 0.5, train/f1 macro 0.25 (")
 
 
 def test_a_line_between_two_rows_has_no_loss(
