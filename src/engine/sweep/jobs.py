@@ -23,6 +23,7 @@ from engine.sweep import forced, gpus
 
 log = logging.getLogger(__name__)
 
+LONG_TITLE = 16  # letters of a metric's name above a column that has no room
 BROKEN = "broken"  # the status of a job of which a file cannot be used
 # Not run again unless sweep.retry or sweep.force says so.
 ENDS = (*summaries.COMPLETE, "failed", BROKEN)
@@ -486,16 +487,18 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     test = tests.pop() if len(tests) == 1 else ""
     statuses = list(map(shown_status, states))
     most = max([11, *map(len, statuses)])
-    beside = max(11, len(test) + 2) if test else 0
     # Where names would be cut, `val/acc` says enough for `val/acc, best epoch`.
-    for title in (objective, objective.partition(",")[0]):
+    short = objective.partition(",")[0]
+    cut = messages.cut(short, LONG_TITLE), messages.cut(test, LONG_TITLE)
+    for title, second in ((objective, test), (short, test), cut):
         wide = max(12, len(title) + 2)
-        room = max(20, messages.width() - most - wide - beside - 14)
-        head, *names = _names(jobs, states, room)
-        if not any("…" in name for name in names):
+        beside = max(11, len(second) + 2) if test else 0
+        room = messages.width() - most - wide - beside - 14
+        head, *names = _names(jobs, states, max(20, room))
+        width = max(map(len, [head, *names]))
+        if width <= room and not any("…" in name for name in names):
             break
-    width = max(map(len, [head, *names]))
-    header = f"  {'status':<{most}}  {head:<{width}}{title:>{wide}}{test:>{beside}}{'time':>10}"
+    header = f"  {'status':<{most}}  {head:<{width}}{title:>{wide}}{second:>{beside}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, state in zip(jobs, names, statuses, states, strict=True):
         summary = state.summary

@@ -310,6 +310,22 @@ def test_where_names_would_be_cut_the_heading_is_shorter(
     assert said == [["new", f"monitor=a_metric_with_a_long_name_{n}", "0.625"] for n in range(2)]
 
 
+def test_headings_of_long_metrics_are_cut_to_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: 104 columns for the second of several loaders."""
+    monkeypatch.setenv("COLUMNS", "80")
+    jobs = made(tmp_path, "seed=1", "seed=2")
+    of = {"metric": "val_loss/dataloader_idx_1", "taken": "best epoch", "mode": "min"}
+    metrics = {"test_loss/dataloader_idx_1": 0.5}
+    summary = {"objective": 0.625, "objective_of": of, "metrics": metrics}
+    state = State("finished", None, summary, Changed(), False, True, False)
+    head, row, *_ = re.sub(r"\x1b\[\d*m", "", table(jobs, [state, state])).splitlines()
+    assert re.split(r"\s{2,}", head.strip())[2:] == ["val_loss/da…dx_1", "test_loss/d…dx_1", "time"]
+    assert re.split(r"\s{2,}", row.strip())[2:] == ["0.625", "0.5"]
+    assert max(map(len, (head, row))) <= 80
+
+
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:
     (job,) = made(tmp_path, "seed=1")
     other = {**job.config, "sweep": {"retry": "failed", "wait": True}, "name": "other"}
