@@ -17,7 +17,7 @@ run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # What the template's own files in src/project and conf keep to; a fork's files need not.
 template: $(INSTALLED)

@@ -217,7 +217,7 @@ def test_make() -> None:
     assert (
         last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
     )
-    assert last_line("test") == ".venv/bin/python -m pytest -n 2 --dist worksteal"
+    assert last_line("test") == ".venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal"
     assert (
         "python -m project.train experiment=lenet datamodule=digits" in COMMANDS
     )  # which test_training runs
