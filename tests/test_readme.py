@@ -217,7 +217,8 @@ def test_make() -> None:
     assert (
         last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
     )
-    assert last_line("test") == ".venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal"
+    workers = "-n auto --maxprocesses 4 --dist worksteal"
+    assert last_line("test") == f".venv/bin/python -m pytest {workers}"
     assert (
         "python -m project.train experiment=lenet datamodule=digits" in COMMANDS
     )  # which test_training runs

@@ -242,8 +242,8 @@ class SupervisedModule(LightningModule):
         keep = {"nan_strategy": math.nan}
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
         self.steps_since_row: list[rows.Step] = []  # that are in no row yet
-        # The Trainer, the batch that is in a row last, and its inputs as the network took them.
-        self._counted: tuple[int, int, Tensor] | None = None
+        # The batch that is in a row last: its number, targets, and inputs as the network took them.
+        self._counted: tuple[tuple[int, int, int], Tensor, Tensor] | None = None
         self._has_augmented = not self.transforms
         self._step_logs = False  # or has, in this training or one before: more than rows
         self._logs_row = False
@@ -261,10 +261,13 @@ class SupervisedModule(LightningModule):
         """
         trainer: Any = self.trainer
         batch = batch if isinstance(batch, Block) else _pair(batch)
-        now = id(trainer), batch_of_training(trainer)
+        # A search of Lightning's for a size or a rate sets the number of the batch back.
+        trainings = trainer.trainings if isinstance(trainer, BlockTrainer) else 0
+        now = id(trainer), trainings, batch_of_training(trainer)
         # An optimiser such as LBFGS evaluates a step several times, always on the same inputs.
-        if self._counted and self._counted[:2] == now:
-            again, _ = self.compute_loss(self._counted[2], batch[1])
+        last = self._counted
+        if last and last[0] == now and torch.equal(batch[1], last[1]):
+            again, _ = self.compute_loss(last[2], batch[1])
             return self._share_of_global_loss(again, len(batch[1]))
         steps = batch.steps if isinstance(batch, Block) else 1
         every = trainer.log_every_n_steps * trainer.accumulate_grad_batches
@@ -300,7 +303,7 @@ class SupervisedModule(LightningModule):
                 break
             if update:
                 update(loss)
-        self._counted = (*now, inputs) if steps == 1 else None
+        self._counted = (now, targets, inputs) if steps == 1 else None
         if steps > 1:
             log_as_batch(trainer, served)
             trainer.end_block()

@@ -1,7 +1,7 @@
 """The step, its rows and its metrics, against NumPy on a linear model."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial, partialmethod
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
@@ -29,6 +30,7 @@ from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.seeds import generator
 from engine.steps import rows
+from engine.steps.trainer import BlockTrainer
 from engine.supervised import SupervisedModule, additions
 from fitting import Arrays, columns, plain_trainer
 from project import init
@@ -540,6 +542,57 @@ def test_lbfgs_takes_a_step_for_a_row(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         module.network.weight.detach(), alone.weight.detach(), rtol=1e-4, atol=1e-6
     )
+
+
+class OfPairs(LightningDataModule):
+    """Has a target for each input that is equal to it, in an order of its own each time."""
+
+    batch_size = 8
+
+    def train_dataloader(self) -> Any:
+        return self.val_dataloader(shuffle=True)
+
+    def val_dataloader(self, shuffle: bool = False) -> Any:
+        numbers = torch.arange(48.0)[:, None]
+        return DataLoader(TensorDataset(numbers, numbers), self.batch_size, shuffle)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("make", [Trainer, BlockTrainer])
+def test_a_step_after_a_search_of_one_step_is_another_one(
+    make: type[Trainer], most: int, tmp_path: Path
+) -> None:
+    """As it happened: it took the inputs of the search with its own targets, and was in no row."""
+    pairs: list[bool] = []
+    logged: list[float] = []
+
+    class Pairs(SupervisedModule):
+        def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            pairs.append(torch.equal(inputs, targets))
+            return super().compute_loss(inputs, targets)
+
+        def log_row(self, row: Mapping[str, float]) -> None:
+            logged.append(row["train/loss"])
+
+    module = Pairs(nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=0.0))
+    finder = BatchSizeFinder(max_trials=most, init_val=8, steps_per_trial=1)
+    trainer = make(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        max_epochs=1,
+        log_every_n_steps=100,
+        logger=False,
+        callbacks=[finder],
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, OfPairs())
+    assert pairs == [True] * (most + trainer.global_step)
+    numbers = torch.arange(48.0)[:, None]
+    error = module(numbers) - numbers  # as in all steps: the rate is 0
+    assert logged[-1] == pytest.approx(error.square().mean().item(), rel=1e-5)
 
 
 def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:

@@ -111,6 +111,7 @@ class BlockTrainer(Trainer):
         self.only_by_run = False  # whether a training has to be one of a run's, which go on exactly
         self._batches = 0  # of all epochs before
         self._searches = False
+        self.trainings = 0  # that have begun; searches of Lightning's are such
         self._told: float | None = None  # Lightning's number of steps, in a line of the log
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
@@ -216,6 +217,7 @@ class BlockTrainer(Trainer):
         self.begun_with = str(self.ckpt_path or "")
 
     def _begin_training(self) -> None:
+        self.trainings += 1
         if not self.log_every_n_steps:  # a search of Lightning's, without our callbacks
             self.log_every_n_steps, self._searches = 1, True
         # A run that is resumed at an epoch's last batch has none left there.
