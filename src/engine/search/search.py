@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -381,8 +382,10 @@ class Search:
         if "://" in self.storage:
             # What is redacted is looked for as it is, not as a shell takes it.
             storage = shlex.quote(messages.redacted(self.storage))
-        if self.base.sweep_dir.exists():  # it is taken back where all trials were refused
-            commands = summaries.next_commands(self.base.sweep_dir, door)
+        # What is searched over may name the folder: an experiment, say.
+        folders = {job.sweep_dir for job in self._jobs.values()} or {self.base.sweep_dir}
+        if (folder := Path(os.path.commonpath(folders))).exists():  # not if all were refused
+            commands = summaries.next_commands(folder, door)
             log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished with a number")

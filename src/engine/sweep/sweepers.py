@@ -101,6 +101,9 @@ class JobSweeper(Sweeper):
             parsed = parser.parse_overrides(params)
         parsed += parser.parse_overrides(arguments)
         found = {override.get_key_element(): override for override in parsed}
+        for own in found.values():
+            if own.key_or_group.startswith("sweep.") and own.is_sweep_override():
+                raise UserError(f"{own.input_line}: is for the whole sweep; give it one value.")
         if params:  # the words of the command line are right already
             chosen = [own for own in self.config.hydra.overrides.hydra if own.startswith("hydra/")]
             try:

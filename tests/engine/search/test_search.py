@@ -44,6 +44,19 @@ from searching import (
 from sweeping import made
 
 
+def test_a_search_over_folders_ends_with_the_one_that_holds_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: its last lines named the folder of an experiment that no trial had."""
+    caplog.set_level("INFO")
+    run_train(*command(tmp_path, "name=b,c", "sampler=grid", "n_trials=2"))
+    assert {path.parts[-3] for path in tmp_path.glob("sweeps/*/*/summary.json")} == {"b", "c"}
+    assert caplog.records[-1].message.splitlines()[-3:-1] == [
+        f"  tensorboard --logdir {tmp_path / 'sweeps'}",
+        f"  python -m project.report {tmp_path / 'sweeps'}",
+    ]
+
+
 @pytest.mark.slow
 def test_each_trial_is_a_job_and_its_objective_the_value(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -366,6 +366,14 @@ OF_HYDRA = "hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.Ba
             "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
             "another sweeper would run the jobs.",
         ),
+        *(
+            (
+                ["-m", *sweeper, "trainer.max_steps=1,2", f"{key}=true,false"],
+                f"{key}=true,false: is for the whole sweep; give it one value.",
+            )
+            for sweeper in ([], ["hydra/sweeper=optuna"])
+            for key in ("sweep.force", "sweep.dry_run")
+        ),
     ],
 )
 def test_what_sweeps_only_can_do(
