@@ -144,9 +144,9 @@ def is_of_one_class(metric: str, names: Container[str]) -> bool:
         metric: its name.
         names: of all that is logged with it.
     """
-    name, loader = re.findall(r"(.+?)(/dataloader_idx_\d+)?$", metric)[0]
+    name = re.sub(r"/dataloader_idx_\d+$", "", metric)
     of_all = name.rpartition("/")[0]
-    return "/" in of_all and f"{of_all}{loader}" in names
+    return "/" in of_all and of_all + metric[len(name) :] in names
 
 
 def training_loss(metrics: Iterable[str]) -> str | None:

@@ -584,7 +584,7 @@ def test_the_command_of_the_dashboard_can_be_pasted(
     made = optuna.create_study()
     made.add_trial(optuna.trial.create_trial(value=0.5))
     base = SimpleNamespace(sweep_dir=tmp_path)
-    search: Any = SimpleNamespace(base=base, name="s", storage=storage, table=lambda: "")
+    search: Any = SimpleNamespace(base=base, _jobs={}, name="s", storage=storage, table=lambda: "")
     with mock.patch.object(study, "load", return_value=made):
         Search.conclude(search, "project.train")
     assert shlex.split(caplog.messages[-1].splitlines()[-1]) == ["optuna-dashboard", shown]
@@ -603,7 +603,7 @@ def test_at_its_end_a_search_compares_its_trials_with_the_files_as_they_are_then
         mock.patch.object(identity, "forget") as forget,
     ):
         shown = lambda: f"forgot: {forget.called}"  # noqa: E731
-        search: Any = SimpleNamespace(base=base, name="s", storage="s.log", table=shown)
+        search: Any = SimpleNamespace(base=base, _jobs={}, name="s", storage="s.log", table=shown)
         Search.conclude(search, "project.train")
     assert caplog.messages[0] == "\nforgot: True"
 
@@ -626,6 +626,7 @@ def test_a_value_that_is_no_number_is_the_worst_and_no_failure(
         name="s",
         storage=storage,
         _check_direction=lambda job, found: None,
+        _jobs={},
         table=lambda: table(shared, 3, {}, tmp_path),
     )
     other = {"metric": "train/loss", "taken": "last pass", "mode": "min"}
